@@ -1,0 +1,66 @@
+# make            what there is
+# make lab        set up what is missing, then open lesson 00 in JupyterLab
+# make test       everything CI runs: lint, unit tests, every notebook
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.course-ready
+NOTEBOOKS ?= notebooks/
+REPO ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lab test lint unit notebooks execute benchmark slug lock clean
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+	@echo "more:  setup · lint · unit · notebooks · execute · benchmark · slug · lock · clean"
+
+# --- setting up ----------------------------------------------------------------------------------------------------
+
+setup: $(STAMP)
+
+# Redone when the versions or the package's metadata change, and never otherwise.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) course_utils/bootstrap.py $(VENV)
+	@touch $@
+
+lab: setup
+	@$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+# --- checking ------------------------------------------------------------------------------------------------------
+
+test: lint unit notebooks
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+unit: setup
+	$(BIN)/pytest tests/
+
+notebooks: setup
+	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 -rN --durations=0 $(NOTEBOOKS)
+
+# --- writing -------------------------------------------------------------------------------------------------------
+
+# Run notebooks in place, as they are to be committed: make execute NOTEBOOKS=notebooks/00_start_here.ipynb
+execute: setup
+	$(BIN)/python -m course_utils.authoring execute $(NOTEBOOKS)
+
+# Train what the results tables quote, over three seeds. Minutes of CPU, or seconds of GPU.
+benchmark: setup
+	$(BIN)/python -m course_utils.benchmark
+
+# Stamp badges and setup cells: make slug REPO=owner/name
+slug: setup
+	$(BIN)/python -m course_utils.authoring slug $(REPO)
+
+# Choose new exact versions inside pyproject's ranges.
+lock: setup
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra lab --extra test --universal --python-version 3.11 \
+		--no-annotate --no-header --upgrade --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis runs

@@ -1,0 +1,1 @@
+"""The families of alignment, one module each."""

@@ -1,0 +1,1 @@
+"""Pictures, questions and sounds: the worlds that the lessons look at."""

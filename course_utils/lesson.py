@@ -1,0 +1,123 @@
+"""What every lesson begins with: seeds, a device, a plot style and one line that says so."""
+
+from __future__ import annotations
+
+import os
+import random
+import warnings
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+T = TypeVar("T")
+
+SEED = 7
+
+
+@dataclass(frozen=True)
+class LessonInfo:
+    """Title of a lesson and the seconds it took when it was last measured."""
+
+    title: str
+    cpu_seconds: int
+    gpu_seconds: int | None = None
+
+
+LESSONS = {
+    "00": LessonInfo("Start here", cpu_seconds=150),
+}
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A running lesson: its number, its device and its source of randomness.
+
+    Attributes:
+        number: Two digits, as in the file name of the notebook.
+        device: Where models and batches go.
+        seed: What python, numpy and torch were seeded with.
+        rng: A numpy generator of the lesson's own, so that a cell run twice does not disturb the next one.
+    """
+
+    number: str
+    device: torch.device
+    seed: int
+    rng: np.random.Generator = field(repr=False)
+
+    def budget(self, *, cpu: T, gpu: T) -> T:
+        """The value for this lesson's device: ``cpu`` on a CPU, ``gpu`` on any accelerator."""
+        return cpu if self.device.type == "cpu" else gpu
+
+
+def start(number: str, *, seed: int = SEED) -> Lesson:
+    """Seed everything, choose the device, set the plot style and print one line.
+
+    Args:
+        number: The lesson, "00" for the first.
+        seed: The seed for python, numpy and torch.
+
+    Returns:
+        The lesson, whose ``device``, ``budget`` and ``rng`` the cells below use.
+
+    Raises:
+        ValueError: If there is no lesson of that number, or COURSE_DEVICE names no device that works here.
+    """
+    if number not in LESSONS:
+        raise ValueError(f"There is no lesson {number!r}. The lessons are: {', '.join(LESSONS)}.")
+    device = choose_device()
+    seed_everything(seed)
+    _quiet_plots()
+    info = LESSONS[number]
+    print(f"Lesson {number}, {info.title} · {describe(device)} · torch {torch.__version__} · {_expected(info, device)}")
+    return Lesson(number, device, seed, np.random.default_rng(seed))
+
+
+def seed_everything(seed: int) -> None:
+    """Seed python's, numpy's and torch's global generators."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - libraries that lessons call still draw from the global generator
+    torch.manual_seed(seed)
+
+
+def choose_device() -> torch.device:
+    """The device that COURSE_DEVICE names, else a CUDA GPU where there is one, else the CPU.
+
+    Apple's ``mps`` is used only when asked for: it still lacks operators that the lessons need.
+
+    Raises:
+        ValueError: If COURSE_DEVICE names a device that torch cannot use on this machine.
+    """
+    asked = os.environ.get("COURSE_DEVICE", "").strip()
+    if not asked:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"COURSE_DEVICE={asked!r} does not work on this machine. Unset it, or use 'cpu'. Torch says: {error}"
+        ) from error
+    return device
+
+
+def describe(device: torch.device) -> str:
+    """A few words on a device, for the banner and for tables of results."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        return f"cpu, {torch.get_num_threads()} threads"
+    return str(device)
+
+
+def _expected(info: LessonInfo, device: torch.device) -> str:
+    seconds = info.cpu_seconds if device.type == "cpu" else info.gpu_seconds
+    return f"about {seconds} s to run" if seconds else "not timed on this device"
+
+
+def _quiet_plots() -> None:
+    from course_utils import plots  # imported here: scripts that draw nothing need no matplotlib
+
+    plots.set_style()
+    warnings.filterwarnings("ignore", message="IProgress not found")

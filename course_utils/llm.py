@@ -1,0 +1,160 @@
+"""The language model of the course, SmolLM2-135M-Instruct (Allal et al., 2025), ready for transformers.
+
+The package that carries it holds one GGUF file with 4-bit weights. Its tensors and its tokenizer are converted
+once into an ordinary transformers folder, in bfloat16, and kept in the cache. The file is read with ``gguf``
+and not with ``from_pretrained(gguf_file=…)``, whose result depends on the version of transformers: 5.23 keeps
+the weights packed, 5.15 unpacks them but gets the end-of-turn token wrong, and both parse the file four times.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+from course_utils import assets
+from course_utils.cache import build_once, cache_folder
+
+if TYPE_CHECKING:
+    from gguf import GGUFReader
+
+# The parts of a layer, as a GGUF file and as transformers call them.
+LAYER_PARTS = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+CONTROL_TOKEN = 3  # the GGUF type of tokens such as <|im_start|>, which text never spells out
+
+
+def load(dtype: torch.dtype = torch.bfloat16) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model, on the CPU and in evaluation mode, and its tokenizer.
+
+    Args:
+        dtype: Of the weights. They are stored in bfloat16, so float32 loses nothing, and it is faster on a
+            processor that has no bfloat16 arithmetic.
+
+    Raises:
+        AssetError: If the model is not in the cache and cannot be fetched.
+    """
+    where = folder()
+    model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, local_files_only=True)
+    return model.eval(), AutoTokenizer.from_pretrained(where, local_files_only=True)
+
+
+def folder() -> Path:
+    """The model's folder, for ``from_pretrained(folder, local_files_only=True)``; converted first if missing.
+
+    Raises:
+        AssetError: If the model is not in the cache and cannot be fetched.
+    """
+    asset = assets.ASSETS["smollm2"]
+    target = cache_folder() / f"{asset.package}-{asset.version}-bf16"
+    return build_once(target, _convert, needs_mb=280, command=asset.command)
+
+
+def _convert(scratch: Path) -> Path:
+    from gguf import GGUFReader  # imported here, since a cache needs it only once
+
+    reader = GGUFReader(assets.path("smollm2") / assets.ASSETS["smollm2"].member)
+    converted = scratch / "converted"
+    _model(reader).save_pretrained(converted)
+    _tokenizer(reader).save_pretrained(converted)
+    return converted
+
+
+def _model(reader: GGUFReader) -> PreTrainedModel:
+    config = LlamaConfig(
+        vocab_size=_value(reader, "llama.vocab_size"),
+        hidden_size=_value(reader, "llama.embedding_length"),
+        intermediate_size=_value(reader, "llama.feed_forward_length"),
+        num_hidden_layers=_value(reader, "llama.block_count"),
+        num_attention_heads=_value(reader, "llama.attention.head_count"),
+        num_key_value_heads=_value(reader, "llama.attention.head_count_kv"),
+        max_position_embeddings=_value(reader, "llama.context_length"),
+        rms_norm_eps=_value(reader, "llama.attention.layer_norm_rms_epsilon"),
+        rope_parameters={"rope_type": "default", "rope_theta": _value(reader, "llama.rope.freq_base")},
+        bos_token_id=_value(reader, "tokenizer.ggml.bos_token_id"),
+        eos_token_id=_value(reader, "tokenizer.ggml.eos_token_id"),
+        pad_token_id=_value(reader, "tokenizer.ggml.padding_token_id"),
+        tie_word_embeddings=True,
+    )
+    model = LlamaForCausalLM(config)
+    model.load_state_dict(_state_dict(reader, config))
+    return model.to(torch.bfloat16)
+
+
+def _state_dict(reader: GGUFReader, config: LlamaConfig) -> dict[str, torch.Tensor]:
+    """The file's tensors, unpacked to float32, under the names that transformers gives them."""
+    from gguf.quants import dequantize
+
+    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
+    state = {}
+    for packed in reader.tensors:
+        tensor = torch.tensor(dequantize(packed.data, packed.tensor_type))
+        match packed.name.split("."):
+            case ["token_embd", "weight"]:
+                state["model.embed_tokens.weight"] = state["lm_head.weight"] = tensor
+            case ["output_norm", "weight"]:
+                state["model.norm.weight"] = tensor
+            case ["blk", layer, part, "weight"]:
+                if part in heads:
+                    tensor = _halves_from_pairs(tensor, heads[part])
+                state[f"model.layers.{layer}.{LAYER_PARTS[part]}.weight"] = tensor
+    return state
+
+
+def _halves_from_pairs(weight: torch.Tensor, heads: int) -> torch.Tensor:
+    """Reorder the rows of a query or key projection, (heads * head_dim, hidden) in and out.
+
+    Rotary position embeddings turn pairs of coordinates. GGUF keeps the two of a pair side by side;
+    transformers keeps all the first ones in one half of the head and all the second ones in the other.
+    """
+    rows, columns = weight.shape
+    pairs = weight.view(heads, rows // heads // 2, 2, columns)
+    return pairs.transpose(1, 2).reshape(rows, columns)
+
+
+def _tokenizer(reader: GGUFReader) -> PreTrainedTokenizerBase:
+    """Byte-level BPE that splits numbers into digits, as the file's ``tokenizer.ggml.pre = smollm`` means."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    tokens = _value(reader, "tokenizer.ggml.tokens")
+    kinds = _value(reader, "tokenizer.ggml.token_type")
+    merges = [tuple(pair.split(" ")) for pair in _value(reader, "tokenizer.ggml.merges")]
+    bpe = Tokenizer(models.BPE({token: index for index, token in enumerate(tokens)}, merges))
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    bpe.decoder = decoders.ByteLevel()
+    control = [token for token, kind in zip(tokens, kinds, strict=True) if kind == CONTROL_TOKEN]
+    bpe.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in control])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        bos_token=tokens[_value(reader, "tokenizer.ggml.bos_token_id")],
+        eos_token=tokens[_value(reader, "tokenizer.ggml.eos_token_id")],
+        pad_token=tokens[_value(reader, "tokenizer.ggml.padding_token_id")],
+        unk_token=tokens[_value(reader, "tokenizer.ggml.unknown_token_id")],
+        chat_template=_value(reader, "tokenizer.chat_template"),
+        model_max_length=_value(reader, "llama.context_length"),
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def _value(reader: GGUFReader, key: str):
+    return reader.fields[key].contents()

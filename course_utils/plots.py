@@ -1,0 +1,368 @@
+"""Figures of the course: pictures with their questions, attention, curves, tables of colour, the ladder.
+
+Every function returns a :class:`Shown`: leave it on the last line of a cell, or pass it to ``display``. It carries
+an alternative text, because JupyterLab, nbconvert and Sphinx drop the one that an image's metadata could hold.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+import torch
+from matplotlib.figure import Figure
+
+PALETTE = sns.color_palette("colorblind")
+RIGHT, WRONG = PALETTE[2], PALETTE[3]
+NEUTRAL = "0.45"
+DOTS_PER_INCH = 110
+
+
+class Shown:
+    """A finished figure with its alternative text.
+
+    Attributes:
+        alt: What someone who cannot see the figure should know.
+        png: The picture.
+    """
+
+    def __init__(self, figure: Figure, alt: str) -> None:
+        if not alt.strip():
+            raise ValueError("A figure needs an alternative text: say in a sentence what it shows.")
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", facecolor="white")
+        plt.close(figure)  # else the inline backend would draw it a second time
+        self.alt = alt
+        self.png = buffer.getvalue()
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        return {"text/html": image_tag(self.png, self.alt), "text/plain": f"[figure: {self.alt}]"}
+
+
+def image_tag(png: bytes, alt: str) -> str:
+    """An HTML image with its alternative text, on white so that it reads in a dark theme too."""
+    data = base64.b64encode(png).decode()
+    style = "max-width:100%;height:auto;background:white"
+    return f'<img alt="{html.escape(alt, quote=True)}" style="{style}" src="data:image/png;base64,{data}">'
+
+
+def set_style() -> None:
+    """Seaborn's white grid with its colour-blind palette, at a size that suits a notebook."""
+    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind", font_scale=0.9)
+    plt.rcParams.update({"figure.figsize": (7, 3.6), "axes.titlesize": "medium", "axes.titleweight": "bold"})
+
+
+def show(figure: Figure, alt: str) -> Shown:
+    """Finish a figure of your own: attach its alternative text and close it."""
+    return Shown(figure, alt)
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------
+
+
+def pictures(
+    images: Sequence,
+    titles: Sequence[str] = (),
+    *,
+    columns: int = 6,
+    size: float = 1.5,
+    correct: Sequence[bool] | None = None,
+    alt: str | None = None,
+) -> Shown:
+    """A grid of pictures with a title under each.
+
+    Args:
+        images: Pictures, (H, W, 3) uint8 or float in [0, 1], or tensors (3, H, W).
+        titles: One for each picture, or none at all.
+        columns: Pictures in a row.
+        size: Inches a picture is wide.
+        correct: Where given, titles are marked and coloured as right or wrong.
+        alt: Alternative text; by default the titles in a row.
+    """
+    if len(images) == 0:
+        raise ValueError("There is no picture to show.")
+    if titles and len(titles) != len(images):
+        raise ValueError(f"{len(images)} pictures need as many titles, not {len(titles)}.")
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    lines = max((title.count("\n") + 1 for title in titles), default=0)
+    shape = (columns * size, rows * (size + 0.2 * lines))
+    figure, axes = plt.subplots(rows, columns, figsize=shape, squeeze=False, layout="constrained")
+    for axis in axes.flat:
+        axis.axis("off")
+    for number, (axis, image) in enumerate(zip(axes.flat, images, strict=False)):
+        _draw(axis, image)
+        if titles:
+            _caption(axis, titles[number], None if correct is None else correct[number])
+    return Shown(figure, alt or f"{len(images)} pictures: " + "; ".join(t.replace("\n", " ") for t in titles))
+
+
+def attention(image, weights, words: Sequence[str] = (), *, alt: str | None = None) -> Shown:
+    """Attention laid over a picture: once, or once for each word.
+
+    Args:
+        image: The picture, (H, W, 3) or (3, H, W).
+        weights: (rows, columns) for a single map, or (words, rows, columns).
+        words: What each map belongs to.
+        alt: Alternative text; by default where each map is strongest.
+    """
+    maps = _array(weights)
+    maps = maps[None] if maps.ndim == 2 else maps
+    words = list(words) or [""] * len(maps)
+    if len(words) != len(maps):
+        raise ValueError(f"{len(maps)} maps need as many words, not {len(words)}.")
+    figure, axes = plt.subplots(1, len(maps), figsize=(1.7 * len(maps), 1.9), squeeze=False, layout="constrained")
+    for axis, weight, word in zip(axes.flat, maps, words, strict=True):
+        overlay(axis, image, weight)
+        axis.set_title(word, fontsize="small")
+    return Shown(figure, alt or "Attention over the picture. " + " ".join(map(_strongest, words, maps)))
+
+
+def overlay(axis, image, weight) -> None:
+    """Draw a picture and, unless it is None, lay attention weights (rows, columns) over it, brighter where larger."""
+    array = _draw(axis, image)
+    axis.axis("off")
+    if weight is None:
+        return
+    height, width = array.shape[:2]
+    weight = _array(weight)
+    axis.imshow(
+        weight, cmap="magma", alpha=0.6, vmin=0, vmax=max(float(weight.max()), 1e-9),
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest",
+    )  # fmt: skip
+
+
+def _draw(axis, image) -> np.ndarray:
+    array = _array(image)
+    if array.ndim == 3 and array.shape[0] == 3 and array.shape[-1] != 3:
+        array = array.transpose(1, 2, 0)
+    if array.ndim != 3 or array.shape[-1] != 3:
+        raise ValueError(f"A picture is (height, width, 3) or (3, height, width), not {array.shape}.")
+    axis.imshow(array if array.dtype == np.uint8 else array.clip(0, 1), interpolation="nearest")
+    return array
+
+
+def _caption(axis, title: str, correct: bool | None) -> None:
+    colour = "black" if correct is None else RIGHT if correct else WRONG
+    mark = "" if correct is None else "✓ " if correct else "✗ "  # not by colour alone
+    axis.set_title(mark + title, fontsize=7.5, color=colour, fontweight="normal", y=-0.02, va="top")
+
+
+def _strongest(word: str, weights: np.ndarray) -> str:
+    row, column = np.unravel_index(int(weights.argmax()), weights.shape)
+    name = f"{word}: " if word else ""
+    return f"{name}strongest at row {row + 1}, column {column + 1} of {weights.shape[0]} by {weights.shape[1]}."
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------
+
+
+def heatmap(
+    values,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    title: str = "",
+    unit: str = "",
+    alt: str | None = None,
+) -> Shown:
+    """A table of numbers as colours, with the numbers written in while they are few.
+
+    Args:
+        values: (rows, columns), similarities or attention weights.
+        rows: Names of the rows.
+        columns: Names of the columns.
+        title: Above the figure.
+        unit: Beside the colour bar.
+        alt: Alternative text; by default the largest entry of each row.
+    """
+    table = _array(values)
+    if table.shape != (len(rows), len(columns)):
+        raise ValueError(f"{len(rows)} rows and {len(columns)} columns do not fit values of shape {table.shape}.")
+    figure, axis = plt.subplots(figsize=(1.8 + 0.55 * len(columns), 1.2 + 0.38 * len(rows)), layout="constrained")
+    sns.heatmap(
+        table, ax=axis, cmap="viridis", annot=table.size <= 100, fmt=".2f", annot_kws={"fontsize": 8},
+        xticklabels=columns, yticklabels=rows, cbar_kws={"label": unit},
+    )  # fmt: skip
+    axis.set_title(title)
+    axis.tick_params(axis="y", rotation=0)
+    best = "; ".join(f"{name}: {columns[int(row.argmax())]}" for name, row in zip(rows[:12], table, strict=False))
+    return Shown(figure, alt or f"{title or 'Heat map'}. Largest in each row: {best}.")
+
+
+def curves(
+    series: Mapping[str, Sequence[float]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    x: Mapping[str, Sequence[float]] | Sequence[float] | None = None,
+    smooth: int = 1,
+    reference: Mapping[str, float] | None = None,
+    title: str = "",
+    alt: str | None = None,
+) -> Shown:
+    """Learning curves: one line for each named series.
+
+    Args:
+        series: Name to values.
+        xlabel: Below the figure.
+        ylabel: Beside it.
+        x: Where the values stand; by default 1, 2, 3, …; one for all series or one for each.
+        smooth: Width of a running mean, in values. The raw values stay visible behind it.
+        reference: Horizontal lines to compare with, name to height.
+        title: Above the figure.
+        alt: Alternative text; by default the first and last value of each series.
+    """
+    figure, axis = plt.subplots(layout="constrained")
+    for number, (name, values) in enumerate(series.items()):
+        colour = PALETTE[number % len(PALETTE)]
+        values = np.asarray(values, dtype=float)
+        at = x.get(name) if isinstance(x, Mapping) else x
+        at = np.arange(1, len(values) + 1) if at is None else np.asarray(at, dtype=float)
+        if smooth > 1:
+            axis.plot(at, values, color=colour, alpha=0.25, linewidth=0.8)
+        smoothed = running_mean(values, smooth)
+        marker = "o" if len(values) <= 30 else None
+        axis.plot(at, smoothed, color=colour, label=name, marker=marker, markersize=4)
+    for number, (name, height) in enumerate((reference or {}).items()):
+        axis.axhline(height, color=NEUTRAL, linestyle=("--", ":", "-.")[number % 3], linewidth=1.2, label=name)
+    axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    if len(series) + len(reference or {}) > 1:
+        axis.legend(fontsize="small")
+    ends = "; ".join(f"{name} from {values[0]:.3g} to {values[-1]:.3g}" for name, values in series.items())
+    return Shown(figure, alt or f"{title or ylabel} against {xlabel}: {ends}.")
+
+
+def running_mean(values: np.ndarray, width: int) -> np.ndarray:
+    """Mean of each value and the ``width`` - 1 before it (fewer at the start), same length as ``values``."""
+    if width <= 1:
+        return values
+    sums = np.cumsum(np.insert(values, 0, 0.0))
+    start = np.maximum(0, np.arange(1, len(values) + 1) - width)
+    end = np.arange(1, len(values) + 1)
+    return (sums[end] - sums[start]) / (end - start)
+
+
+def confusion(targets: Sequence[str], predictions: Sequence[str], labels: Sequence[str], *, title: str = "") -> Shown:
+    """Confusion matrix: true answers in rows, predicted ones in columns, as shares of each row."""
+    from sklearn.metrics import confusion_matrix
+
+    counts = confusion_matrix(targets, predictions, labels=list(labels)).astype(float)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure, axis = plt.subplots(figsize=(1.6 + 0.5 * len(labels), 1.2 + 0.42 * len(labels)), layout="constrained")
+    sns.heatmap(
+        shares, ax=axis, cmap="cividis", vmin=0, vmax=1, annot=len(labels) <= 15, fmt=".2f",
+        annot_kws={"fontsize": 7}, xticklabels=labels, yticklabels=labels, cbar_kws={"label": "share of the row"},
+    )  # fmt: skip
+    axis.set(xlabel="predicted answer", ylabel="true answer", title=title)
+    worst = "; ".join(f"{name} {share:.0%}" for name, share in zip(labels, shares.diagonal(), strict=True))
+    return Shown(figure, f"{title or 'Confusion matrix'}. Answered rightly: {worst}.")
+
+
+def by_type(tables: Mapping[str, object], *, title: str = "", reference: Mapping[str, float] | None = None) -> Shown:
+    """Accuracy by question type as bars with 95 % intervals, one group for each named table.
+
+    Args:
+        tables: Name to the table that :func:`course_utils.metrics.accuracy_by_type` gives.
+        title: Above the figure.
+        reference: Horizontal lines to compare with, name to share.
+    """
+    names = list(tables)
+    types = list(tables[names[0]]["type"])
+    figure, axis = plt.subplots(layout="constrained")
+    width = 0.8 / len(names)
+    for number, name in enumerate(names):
+        table = tables[name].set_index("type").loc[types]
+        at = np.arange(len(types)) + (number - (len(names) - 1) / 2) * width
+        low, high = table["accuracy"] - table["low"], table["high"] - table["accuracy"]
+        error = np.clip([low, high], 0, None)
+        bars = axis.bar(at, table["accuracy"], width * 0.92, yerr=error, label=name, capsize=2, error_kw={"lw": 1})
+        axis.bar_label(bars, labels=[f"{share:.0%}" for share in table["accuracy"]], fontsize=7.5, padding=2)
+    for name, height in (reference or {}).items():
+        axis.axhline(height, color=NEUTRAL, linestyle="--", linewidth=1.2, label=name)
+    axis.set(ylim=(0, 1.12), ylabel="accuracy", title=title)
+    axis.set_xticks(range(len(types)), types)
+    axis.grid(axis="x", visible=False)
+    axis.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    said = "; ".join(
+        f"{name}: " + ", ".join(f"{row.type} {row.accuracy:.1%}" for row in table.itertuples())
+        for name, table in tables.items()
+    )
+    return Shown(figure, f"{title or 'Accuracy by question type'}. {said}.")
+
+
+def ladder(table, *, highlight: str | None = None, title: str = "The ladder") -> Shown:
+    """Every method's accuracy, lowest rung first, with the spread over its seeds.
+
+    Args:
+        table: A data frame with columns ``method``, ``accuracy`` (mean over seeds) and ``spread`` (the largest
+            distance of a seed from the mean).
+        highlight: The method of this lesson.
+        title: Above the figure.
+    """
+    rows = table.sort_values("accuracy").reset_index(drop=True)
+    figure, axis = plt.subplots(figsize=(7, 0.6 + 0.36 * len(rows)), layout="constrained")
+    colours = [PALETTE[1] if method == highlight else PALETTE[0] for method in rows["method"]]
+    bars = axis.barh(rows["method"], rows["accuracy"], xerr=rows["spread"], color=colours, capsize=2)
+    axis.bar_label(bars, labels=[f"{share:.1%}" for share in rows["accuracy"]], fontsize=8, padding=3)
+    axis.set(xlim=(0, 1.1), xlabel="accuracy", title=title)
+    axis.grid(axis="y", visible=False)
+    said = "; ".join(f"{row.method} {row.accuracy:.1%}" for row in rows.itertuples())
+    return Shown(figure, f"{title}. From the lowest rung: {said}.")
+
+
+def _array(values) -> np.ndarray:
+    return values.detach().cpu().float().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
+# --- the map of the course --------------------------------------------------------------------------------------
+
+_BOXES = {  # name: (x, y, text, lessons)
+    "picture": (0.0, 2.0, "picture", ""),
+    "text": (0.0, 1.0, "question", ""),
+    "speech": (0.0, 0.0, "speech", ""),
+    "image encoder": (1.6, 2.0, "image encoder", "02"),
+    "text encoder": (1.6, 1.0, "text encoder", "01"),
+    "speech encoder": (1.6, 0.0, "speech encoder", "03"),
+    "alignment": (3.4, 1.0, "alignment", "04 embedding · 05 factorised\n06 contrastive · 07 attention"),
+    "reasoner": (5.4, 1.0, "reasoner", "08 LSTM\n09 Transformer\n10–12 LLM"),
+    "answer": (6.9, 1.0, "answer", ""),
+}
+_ARROWS = (
+    ("picture", "image encoder"), ("text", "text encoder"), ("speech", "speech encoder"),
+    ("image encoder", "alignment"), ("text encoder", "alignment"), ("speech encoder", "alignment"),
+    ("alignment", "reasoner"), ("reasoner", "answer"),
+)  # fmt: skip
+
+
+def course_map(highlight: Sequence[str] = ()) -> Shown:
+    """The parts of every model in this course, each with the lessons that teach it.
+
+    Args:
+        highlight: Names of the parts to stress: "text encoder", "alignment", "reasoner", …
+    """
+    unknown = set(highlight) - set(_BOXES)
+    if unknown:
+        raise ValueError(f"The map has no {', '.join(sorted(unknown))}. It has: {', '.join(_BOXES)}.")
+    figure, axis = plt.subplots(figsize=(9.5, 3.4), layout="constrained")
+    for start, end in _ARROWS:
+        axis.annotate(
+            "", _BOXES[end][:2], _BOXES[start][:2],
+            arrowprops={"arrowstyle": "-|>", "color": NEUTRAL, "shrinkA": 34, "shrinkB": 40},
+        )  # fmt: skip
+    for name, (x, y, text, lessons) in _BOXES.items():
+        colour = PALETTE[1] if name in highlight else "#dfe7f2" if lessons else "white"
+        box = {"boxstyle": "round,pad=0.45", "facecolor": colour, "edgecolor": NEUTRAL}
+        label = f"{text}\n{lessons}" if lessons else text
+        axis.text(x, y, label, ha="center", va="center", fontsize=9, bbox=box)
+    axis.set(xlim=(-0.5, 7.4), ylim=(-0.5, 2.5))
+    axis.axis("off")
+    said = "; ".join(
+        f"{text}, lessons {lessons.replace(chr(10), ' · ')}" for *_, text, lessons in _BOXES.values() if lessons
+    )
+    return Shown(figure, f"The pipeline of the course, from pictures, questions and speech to an answer: {said}.")

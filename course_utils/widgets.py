@@ -1,0 +1,143 @@
+"""Interactive figures. They know pictures, questions and answers, never the inside of a model.
+
+Everything here works under ipywidgets 7.7 (Colab) and 8 (JupyterLab). A notebook stored on the web does not run
+widgets, so a lesson puts a static figure beside each.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import ipywidgets
+import matplotlib.pyplot as plt
+import numpy as np
+
+from course_utils import plots
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model says about a picture and a question.
+
+    Attributes:
+        probabilities: Answer to probability, over all answers.
+        attention: Where the model looked, (rows, columns), or None if it does not say.
+        unknown: Words of the question that the model never met in training.
+    """
+
+    probabilities: Mapping[str, float]
+    attention: np.ndarray | None = None
+    unknown: Sequence[str] = ()
+
+    @property
+    def answer(self) -> str:
+        """The most probable answer."""
+        return max(self.probabilities, key=self.probabilities.get)
+
+
+Answerer = Callable[[np.ndarray, str], Reply]  # (picture (H, W, 3) uint8, question) -> Reply
+
+
+def ask(
+    answerer: Answerer,
+    pictures: Sequence[np.ndarray],
+    examples: Sequence[str],
+    draw: Callable[[str, str, int], np.ndarray] | None = None,
+    choices: tuple[Sequence[str], Sequence[str]] = ((), ()),
+) -> ipywidgets.Widget:
+    """Ask a model about a picture: type or pick a question; pick a picture or draw a new one.
+
+    Args:
+        answerer: Called with a picture, (H, W, 3) uint8, and a question.
+        pictures: What the slider goes through.
+        examples: Questions to pick from; the first is asked at once.
+        draw: Draws a new picture from a shape, a colour and a seed. Without it there is no drawing.
+        choices: The shapes and the colours that ``draw`` knows.
+
+    Raises:
+        ValueError: If there is no picture or no example question.
+    """
+    if len(pictures) == 0 or not examples:
+        raise ValueError("The widget needs at least one picture and one example question.")
+    return _Asking(answerer, pictures, examples, draw, choices).box
+
+
+def answer_card(picture: np.ndarray, question: str, reply: Reply) -> plots.Shown:
+    """A picture, where the model looked, and its three likeliest answers: what the widget shows, as a figure."""
+    figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.3), width_ratios=(1, 1, 1.3), layout="constrained")
+    plots.overlay(axes[0], picture, None)
+    plots.overlay(axes[1], picture, reply.attention)
+    axes[0].set_title("the picture", fontsize=9)
+    axes[1].set_title("where it looked" if reply.attention is not None else "", fontsize=9)
+    best = sorted(reply.probabilities.items(), key=lambda pair: pair[1])[-3:]
+    bars = axes[2].barh([name for name, _ in best], [share for _, share in best], color=plots.PALETTE[0])
+    axes[2].bar_label(bars, labels=[f"{share:.0%}" for _, share in best], padding=3, fontsize=8)
+    axes[2].set(xlim=(0, 1.2), xticks=[], title=f"“{reply.answer}”")
+    figure.suptitle(question, fontsize=10)
+    said = ", ".join(f"{name} {share:.0%}" for name, share in reversed(best))
+    return plots.show(figure, f"Asked “{question}”, the model answers {said}.")
+
+
+class _Asking:
+    """The controls of :func:`ask` and what happens when they move."""
+
+    def __init__(self, answerer, pictures, examples, draw, choices) -> None:
+        self.answerer, self.pictures, self.draw = answerer, pictures, draw
+        self.picture = np.asarray(pictures[0])
+        self.drawn = 0
+        wide = ipywidgets.Layout(width="26em")
+        self.number = ipywidgets.IntSlider(
+            0, 0, len(pictures) - 1, description="picture", continuous_update=False, layout=wide
+        )
+        self.example = ipywidgets.Dropdown(options=list(examples), description="examples", layout=wide)
+        self.question = ipywidgets.Text(
+            examples[0], description="question", continuous_update=False, layout=wide,
+            placeholder="type a question and press Enter",
+        )  # fmt: skip
+        self.shown = ipywidgets.HTML()
+        self.number.observe(self._pick, "value")
+        self.example.observe(self._copy_example, "value")
+        self.question.observe(self._answer, "value")
+        rows = [self.number, self.example, self.question]
+        if draw is not None:
+            rows.insert(1, self._drawing(choices))
+        self.box = ipywidgets.VBox([*rows, self.shown])
+        self._answer()
+
+    def _drawing(self, choices) -> ipywidgets.Widget:
+        narrow = ipywidgets.Layout(width="13em")
+        self.shape = ipywidgets.Dropdown(options=list(choices[0]), description="or draw a", layout=narrow)
+        self.colour = ipywidgets.Dropdown(options=list(choices[1]), description="that is", layout=narrow)
+        button = ipywidgets.Button(description="Draw it", tooltip="Draw a new picture with this shape and colour")
+        button.on_click(self._draw)
+        return ipywidgets.HBox([self.shape, self.colour, button])
+
+    def _pick(self, change) -> None:
+        self.picture = np.asarray(self.pictures[change["new"]])
+        self._answer()
+
+    def _draw(self, _button) -> None:
+        self.drawn += 1  # a new seed, so that every press draws another picture
+        self.picture = self.draw(self.shape.value, self.colour.value, self.drawn)
+        self._answer()
+
+    def _copy_example(self, change) -> None:
+        self.question.value = change["new"]
+
+    def _answer(self, _change=None) -> None:
+        question = self.question.value.strip()
+        if not question:
+            self.shown.value = "<p><b>Type a question</b>, then press Enter.</p>"
+            return
+        reply = self.answerer(self.picture, question)
+        card = answer_card(self.picture, question, reply)
+        self.shown.value = _unknown_words(reply.unknown) + plots.image_tag(card.png, card.alt)
+
+
+def _unknown_words(words: Sequence[str]) -> str:
+    if not words:
+        return ""
+    listed = ", ".join(f"“{html.escape(word)}”" for word in words)
+    return f"<p>The model never met {listed} in training, so it reads past that. Its answer is a guess.</p>"

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from course_utils.datasets import vqa_json
+from course_utils.datasets.vqa import VisualQADataset, VisualQuestion, Vocabulary
+
+COLOURS = {9: "red", 25: "blue", 581929: "lime"}
+
+
+class Fixture:
+    """A tiny VQA v2: three pictures, two questions each, ten answers to each."""
+
+    def __init__(self, folder: Path) -> None:
+        self.pictures = folder / "val2014"
+        self.pictures.mkdir()
+        self.questions_file, self.annotations_file = folder / "questions.json", folder / "annotations.json"
+        self.questions = {"data_type": "mscoco", "data_subtype": "val2014", "questions": []}
+        self.annotations = {"data_type": "mscoco", "data_subtype": "val2014", "annotations": []}
+        for image_id, colour in COLOURS.items():
+            Image.new("RGB", (16, 12), colour).save(self.file_of(image_id))
+            self.add(image_id, 0, "What color is it?", "other", colour, ["maybe", colour, colour] + ["teal"] * 7)
+            self.add(image_id, 1, "Is it red?", "yes/no", "yes" if colour == "red" else "no", ["no"] * 10)
+        self.write()
+
+    def file_of(self, image_id: int) -> Path:
+        return self.pictures / f"COCO_val2014_{str(image_id).zfill(12)}.jpg"
+
+    def add(self, image_id: int, place: int, question: str, kind: str, answer: str, answers: list[str]) -> None:
+        ids = {"question_id": 1000 * image_id + place, "image_id": image_id}
+        self.questions["questions"].append({**ids, "question": question})
+        ten = [{"answer": one, "answer_confidence": "yes", "answer_id": i + 1} for i, one in enumerate(answers)]
+        official = {"question_type": question[:6].lower(), "answer_type": kind, "multiple_choice_answer": answer}
+        self.annotations["annotations"].append({**ids, **official, "answers": ten})
+
+    def write(self) -> None:
+        self.questions_file.write_text(json.dumps(self.questions))
+        self.annotations_file.write_text(json.dumps(self.annotations))
+
+    def load(self, **options):
+        return vqa_json.load(self.questions_file, self.annotations_file, pictures_folder=self.pictures, **options)
+
+
+@pytest.fixture
+def small(tmp_path) -> Fixture:
+    return Fixture(tmp_path)
+
+
+def test_questions_answers_and_pictures_are_read(small):
+    questions, pictures = small.load()
+    assert questions[0] == VisualQuestion(
+        9000, 9, "What color is it?", "red", "other", ("maybe", "red", "red") + ("teal",) * 7
+    )
+    assert [question.question_id for question in questions] == [9000, 9001, 25000, 25001, 581929000, 581929001]
+    assert pictures == {image_id: small.file_of(image_id) for image_id in COLOURS}
+    assert [question.type for question in questions] == ["other", "yes/no"] * 3
+
+
+def test_the_order_of_the_annotations_does_not_matter(small):
+    expected = small.load()
+    small.annotations["annotations"].reverse()
+    small.write()
+    assert small.load() == expected
+
+
+def test_without_annotations_the_answers_stay_empty(small):
+    questions, pictures = vqa_json.load(small.questions_file, pictures_folder=small.pictures)
+    assert len(questions) == 6 and len(pictures) == 3
+    assert all(question.answer == question.type == "" and question.answers == () for question in questions)
+
+
+def test_they_make_a_data_set(small):
+    questions, pictures = small.load()
+    vocabulary = Vocabulary.build(question.question for question in questions)
+    dataset = VisualQADataset(questions, pictures, vocabulary, vqa_json.top_answers(questions, 2))
+    batch = dataset.__getitems__([0, 1, 4])
+    assert batch["pictures"].shape == (2, 3, 12, 16) and batch["picture_of"].tolist() == [0, 0, 1]
+    lime = (batch["pictures"][1].mean(dim=(1, 2)).numpy() + 1) * 127.5
+    assert np.abs(lime - (0, 255, 0)).max() < 4
+
+
+def test_top_answers_go_by_count_then_alphabet():
+    answers = ["no", "yes", "2", "no", "cat", "yes", "no", "", "", "", ""]
+    questions = [VisualQuestion(i, 0, "?", answer) for i, answer in enumerate(answers)]
+    assert vqa_json.top_answers(questions, 3) == ["no", "yes", "2"]
+    assert vqa_json.top_answers(questions, 99) == ["no", "yes", "2", "cat"]
+
+
+def test_missing_pictures_are_counted_and_the_first_named(small):
+    small.file_of(9).unlink()
+    small.file_of(25).unlink()
+    with pytest.raises(FileNotFoundError, match=r"2 of 3 pictures.*COCO_val2014_000000000009\.jpg.*skip"):
+        small.load()
+    with pytest.warns(UserWarning, match="4 of 6 questions are left out"):
+        questions, pictures = small.load(on_missing_picture="skip")
+    assert [question.picture for question in questions] == [581929, 581929] and list(pictures) == [581929]
+
+
+def test_a_question_without_annotation_is_named(small):
+    del small.annotations["annotations"][3]
+    small.write()
+    with pytest.raises(ValueError, match=r"annotations\.json has no annotation of question 25001"):
+        small.load()
+
+
+def test_annotations_of_another_split_are_noticed(small):
+    small.annotations["annotations"][0]["image_id"] = 25
+    small.write()
+    with pytest.raises(ValueError, match=r"annotation of question 9000 is about another image"):
+        small.load()
+
+
+@pytest.mark.parametrize("key", ["image_id", "question", "question_id"])
+def test_a_missing_key_of_a_question_is_named_with_its_file(small, key):
+    del small.questions["questions"][2][key]
+    small.write()
+    with pytest.raises(ValueError, match=rf'questions\.json: (question 25000|questions\[2\]) needs "{key}"'):
+        small.load()
+
+
+@pytest.mark.parametrize("key", ["multiple_choice_answer", "answer_type", "answers", "question_id"])
+def test_a_missing_key_of_an_annotation_is_named_with_its_file(small, key):
+    del small.annotations["annotations"][1][key]
+    small.write()
+    with pytest.raises(ValueError, match=rf'annotations\.json: .*(question 9001|annotations\[1\]) needs "{key}"'):
+        small.load()
+
+
+@pytest.mark.parametrize("broken", ["{", "[]", "{}", '{"questions": []}', '{"data_subtype": "x", "questions": {}}'])
+def test_a_malformed_file_is_named(small, broken):
+    small.questions_file.write_text(broken)
+    with pytest.raises(ValueError, match=r"questions\.json"):
+        small.load()
+
+
+def test_entries_of_the_wrong_kind_are_refused(small):
+    for entry in (3, {"question_id": "9000", "image_id": 9, "question": "a"}):
+        small.questions["questions"][0] = entry
+        small.write()
+        with pytest.raises(ValueError, match=r'questions\[0\] needs "question_id" \(int\)'):
+            small.load()
+
+
+def test_a_question_id_may_occur_only_once(small):
+    small.questions["questions"].append(small.questions["questions"][0])
+    small.write()
+    with pytest.raises(ValueError, match="question 9000 is there twice"):
+        small.load()
+
+
+def test_files_and_folders_that_are_not_there(small):
+    with pytest.raises(FileNotFoundError, match=r"absent\.json.*visualqa"):
+        vqa_json.load("absent.json", pictures_folder=small.pictures)
+    with pytest.raises(FileNotFoundError, match="no folder absent"):
+        vqa_json.load(small.questions_file, pictures_folder="absent")
+    with pytest.raises(ValueError, match='"raise" or "skip"'):
+        small.load(on_missing_picture="ignore")
+
+
+def test_results_are_written_in_the_official_layout(tmp_path):
+    file = tmp_path / "results" / "mine.json"
+    vqa_json.save_results(file, {9000: "red", np.int64(9001): "yes"})
+    assert json.loads(file.read_text()) == [
+        {"question_id": 9000, "answer": "red"},
+        {"question_id": 9001, "answer": "yes"},
+    ]
+    with pytest.raises(TypeError):
+        vqa_json.save_results(file, {1: object()})
+    assert json.loads(file.read_text())[0]["answer"] == "red"  # the earlier file is whole
+    assert [one.name for one in file.parent.iterdir()] == ["mine.json"]
