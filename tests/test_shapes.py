@@ -14,25 +14,26 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import RandomForestClassifier
 
 from course_utils.datasets import shapes
 from course_utils.datasets.shapes_questions import DISTANCE_MARGIN, Description
-from course_utils.datasets.shapes_scenes import FEWEST, MARGIN, MOST, PICTURE
+from course_utils.datasets.shapes_scenes import FEWEST, MARGIN, MOST
 
 Question, Scene, ShapesData, Thing = shapes.Question, shapes.Scene, shapes.ShapesData, shapes.Thing
+PICTURE = shapes.PICTURE
 
 SIDES = "left of|right of|above|below"
 TWO_NAMES = re.compile(rf"(.*) (?P<relation>{SIDES}|nearest to|furthest from) the (?P<anchor>.*)\?")
 
 
 @pytest.fixture(scope="module")
-def train() -> ShapesData:
+def trained_on() -> ShapesData:
     return shapes.split("train", pictures=2000)
 
 
 @pytest.fixture(scope="module")
-def test() -> ShapesData:
+def tested_on() -> ShapesData:
     return shapes.split("test", pictures=2000)
 
 
@@ -173,7 +174,7 @@ def test_the_world_is_the_same_on_every_platform() -> None:
     data = shapes.generate(50, 2024)
     told = "\n".join(f"{question.text} {question.answer}" for question in data.questions)
     digest = hashlib.sha256(data.pictures.tobytes() + told.encode()).hexdigest()
-    assert digest == "DIGEST"
+    assert digest == "cdac3c65aad2672745bc9bf74356dac4b820d417a55102442132032d9d076446"
 
 
 # ---- Pictures, captions and labels.
@@ -195,14 +196,14 @@ def test_pictures_show_things_on_a_plain_background() -> None:
 
 @pytest.mark.parametrize("size", shapes.SIZES)
 @pytest.mark.parametrize(
-    ("shape", "area"),  # of the square around the shape; the star's from its ten triangles
-    [("circle", pi / 4), ("square", 0.81), ("triangle", 0.5), ("star", 1.1226 / 4)],
+    ("shape", "area"),  # as a part of the square around the shape; a star's tips reach 0.36 / cos(72 degrees)
+    [("circle", pi / 4), ("square", 0.81), ("triangle", 0.5), ("star", 1.1226 / 4 * (0.36 / 0.309) ** 2)],
 )
 def test_a_shape_has_its_area(shape: str, area: float, size: str) -> None:
     picture = shapes.render(Scene((Thing(size, "black", shape, 30, 30),), (220, 220, 220)))
     side = 2 * shapes.SIZES[size] + 1
     drawn = (220.0 - picture[:, :, 0]).sum() / 200 / side**2
-    assert drawn == pytest.approx(area, rel=0.2 if shape == "star" else 0.03)
+    assert drawn == pytest.approx(area, rel=0.07)
 
 
 def test_shapes_do_not_look_alike() -> None:
@@ -249,10 +250,10 @@ def held_out_share(scene: Scene) -> float:
     return np.mean([(thing.colour, thing.shape) in shapes.HELD_OUT for thing in scene.things])
 
 
-def test_splits_share_no_picture_and_only_one_shows_held_out_pairs(train, test, compositional) -> None:
+def test_splits_share_no_picture_and_only_one_shows_held_out_pairs(trained_on, tested_on, compositional) -> None:
     assert Counter(colour for colour, _ in shapes.HELD_OUT) == dict.fromkeys(shapes.COLOURS, 1)
     assert Counter(shape for _, shape in shapes.HELD_OUT) == dict.fromkeys(shapes.SHAPES, 2)
-    splits = [train, test, compositional, shapes.split("validation", pictures=500)]
+    splits = [trained_on, tested_on, compositional, shapes.split("validation", pictures=500)]
     every = [scene.things for data in splits for scene in data.scenes]
     assert len(set(every)) == len(every)
     assert {held_out_share(scene) for data in (*splits[:2], splits[3]) for scene in data.scenes} == {0}
@@ -261,25 +262,26 @@ def test_splits_share_no_picture_and_only_one_shows_held_out_pairs(train, test, 
     assert np.mean(shares) == pytest.approx(0.5, abs=0.05)
 
 
-def test_a_held_out_pair_in_a_question_does_not_tell_the_answer(train, compositional) -> None:
+def test_a_held_out_pair_in_a_question_does_not_tell_the_answer(trained_on, compositional) -> None:
     def answers(data: ShapesData) -> list[str]:
         asked = [q for q in data.questions if q.template == "exist colour shape"]
         return [q.answer for q in asked if (q.program.target.colour, q.program.target.shape) in shapes.HELD_OUT]
 
-    assert answers(train) == []
+    assert answers(trained_on) == []
     assert len(answers(compositional)) > 50
     assert np.mean([answer == "yes" for answer in answers(compositional)]) == pytest.approx(0.5, abs=0.1)
 
 
-def test_answers_and_templates_are_balanced(train, test, compositional) -> None:
-    for data in (train, test, compositional):
+def test_answers_and_templates_are_balanced(trained_on, tested_on, compositional) -> None:
+    for data in (trained_on, tested_on, compositional):
         answers: dict[str, Counter[str]] = defaultdict(Counter)
         templates: dict[str, Counter[str]] = defaultdict(Counter)
         for question in data.questions:
             answers[question.template][question.answer] += 1
             templates[question.type][question.template] += 1
         for counts in (*answers.values(), *templates.values()):
-            assert max(counts.values()) - min(counts.values()) <= 4, counts
+            fair = counts.total() / len(counts)
+            assert all(abs(number - fair) <= max(4, 0.1 * fair) for number in counts.values()), counts
         for template in ("colour", "distance colour"):
             assert set(answers[template]) == set(shapes.COLOURS)
 
@@ -304,13 +306,13 @@ def majority(data: ShapesData) -> dict[str, float]:
     return by_type([(question, share[question.template]) for question in data.questions])
 
 
-def test_questions_alone_tell_little(train, test) -> None:
+def test_questions_alone_tell_little(trained_on, tested_on) -> None:
     by_text, of_type = defaultdict(Counter), defaultdict(Counter)
-    for question in train.questions:
+    for question in trained_on.questions:
         by_text[question.text][question.answer] += 1
         of_type[question.type][question.answer] += 1
     right = []
-    for question in test.questions:
+    for question in tested_on.questions:
         (guess, _), *_ = (by_text.get(question.text) or of_type[question.type]).most_common(1)
         right.append((question, guess == question.answer))
     figures = by_type(right)
@@ -319,22 +321,22 @@ def test_questions_alone_tell_little(train, test) -> None:
     assert total <= 40
     for kind in shapes.TYPES:
         # "what shape is the red thing?" leaves three shapes, since one is held out for red.
-        allowed = 100 / 3 if kind == "shape" else 100 / 6 if kind == "colour" else majority(test)[kind]
+        allowed = 100 / 3 if kind == "shape" else 100 / 6 if kind == "colour" else majority(tested_on)[kind]
         assert figures[kind] <= allowed + 5, kind
 
 
-def test_a_scene_without_the_anchor_tells_little(test) -> None:
+def test_a_scene_without_the_anchor_tells_little(tested_on) -> None:
     """An oracle tries every anchor and takes the answer that most of them give."""
     right, fair = [], []
-    for question in test.questions:
+    for question in tested_on.questions[:8000]:
         if question.type not in shapes.RELATIONAL_TYPES:
             continue
-        scene = test.scenes[question.picture]
+        scene = tested_on.scenes[question.picture]
         votes = Counter(answer for _, answer in askable(question, scene))
         best = [answer for answer, number in votes.items() if number == max(votes.values())]
         right.append((question, (question.answer in best) / len(best)))
         fair.append((question, 1 / len(votes)))
-    figures, guessing = by_type(right), majority(test)
+    figures, guessing = by_type(right), majority(tested_on)
     print("\nwithout the anchor, by vote:", {kind: f"{percent:.1f}" for kind, percent in figures.items()})
     print("majority answer:", {kind: f"{guessing[kind]:.1f}" for kind in figures})
     print("any answer that some anchor gives:", {kind: f"{percent:.1f}" for kind, percent in by_type(fair).items()})
@@ -357,14 +359,13 @@ PLACE = {"left of": lambda t: t.x, "right of": lambda t: 63 - t.x, "above": lamb
 
 
 def without_anchor(question: Question, scene: Scene) -> list[float]:
-    """Where the targets and all things lie along the direction, and how many anchors give each answer."""
+    """All of the scene along the direction: each thing's place, and whether it is a target."""
     place = PLACE[question.program.relation]
-    targets = sorted(place(thing) for thing in scene.things if question.program.target.matches(thing))
-    everything = sorted(place(thing) for thing in scene.things)
-    votes = Counter(answer for _, answer in other_anchors(question, scene))
-    ranks = [everything.index(targets[0]), everything.index(targets[-1])]
-    numbers = [len(targets), len(everything), targets[0], targets[-1], float(np.mean(targets)), *ranks]
-    return numbers + [votes[answer] for answer in ("yes", "no", "0", "1", "2", "3", "4")]
+    row = sorted((place(thing), question.program.target.matches(thing)) for thing in scene.things)
+    targets = [rank for rank, (_, is_target) in enumerate(row) if is_target]
+    empty = MOST - len(row)
+    numbers = [len(row), len(targets), targets[0], targets[-1], row[targets[0]][0], row[targets[-1]][0]]
+    return numbers + [is_target for _, is_target in row] + [-1] * empty + [x for x, _ in row] + [-1] * empty
 
 
 def anchor_only(question: Question, scene: Scene) -> list[float]:
@@ -373,13 +374,13 @@ def anchor_only(question: Question, scene: Scene) -> list[float]:
 
 
 def learnt(features, train: ShapesData, test: ShapesData, template: str) -> float:
-    """Percent right on the test split of boosted trees that learnt the template's answers from the features."""
+    """Percent right on the test split of a random forest that learnt the template's answers from the features."""
     rows = []
     for data in (train, test):
         asked = [question for question in data.questions if question.template == template]
         inputs = np.array([features(question, data.scenes[question.picture]) for question in asked])
         rows.append((inputs, np.array([question.answer for question in asked])))
-    model = HistGradientBoostingClassifier(max_iter=30, max_depth=3, random_state=0).fit(*rows[0])
+    model = RandomForestClassifier(50, min_samples_leaf=10, random_state=0).fit(*rows[0])
     return 100 * model.score(*rows[1])
 
 
@@ -393,16 +394,16 @@ ACROSS = {
 
 
 @pytest.mark.parametrize(("template", "guessing"), ACROSS.items())
-def test_nothing_is_learnt_without_the_anchor(template: str, guessing: float, train, test) -> None:
-    percent = learnt(without_anchor, train, test, template)
+def test_nothing_is_learnt_without_the_anchor(template: str, guessing: float, trained_on, tested_on) -> None:
+    percent = learnt(without_anchor, trained_on, tested_on, template)
     print(f"\n{template}, learnt without the anchor: {percent:.1f} % (guessing {guessing:.1f} %)")
     assert percent <= guessing + 5
 
 
 @pytest.mark.parametrize("template", ACROSS)
-def test_the_place_of_the_anchor_does_not_give_the_answer(template: str, train, test) -> None:
+def test_the_place_of_the_anchor_does_not_give_the_answer(template: str, trained_on, tested_on) -> None:
     """Something it must tell: a thing at the left edge has little to its left. But never most of the way."""
-    percent = learnt(anchor_only, train, test, template)
+    percent = learnt(anchor_only, trained_on, tested_on, template)
     print(f"\n{template}, learnt from the place of the anchor alone: {percent:.1f} %")
     assert percent <= 85
 

@@ -34,8 +34,10 @@ from course_utils.datasets.shapes_questions import (
 )
 from course_utils.datasets.shapes_scenes import (
     COLOURS,
+    GRID,
     HELD_OUT,
     PAIRS,
+    PICTURE,
     SHAPES,
     SIZES,
     Scene,
@@ -50,8 +52,10 @@ from course_utils.datasets.shapes_scenes import (
 __all__ = [
     "ANSWERS",
     "COLOURS",
+    "GRID",
     "HELD_OUT",
     "PAIRS",
+    "PICTURE",
     "RELATIONAL_TYPES",
     "SHAPES",
     "SIZES",
@@ -73,7 +77,7 @@ __all__ = [
     "split",
 ]
 
-# Name of a split -> (seed, shape-colour pairs). Only "compositional" shows pairs that the others hold out.
+# Name of a split -> (seed, colour-shape pairs). Only "compositional" shows pairs that the others hold out.
 SPLITS = {"train": (1, "seen"), "validation": (2, "seen"), "test": (3, "seen"), "compositional": (4, "unseen")}
 
 
@@ -96,7 +100,7 @@ def generate(pictures: int, seed: int, *, pairs: str = "all") -> ShapesData:
     Args:
         pictures: How many, each with eight questions.
         seed: Any whole number from 0 up.
-        pairs: The shape-colour pairs in the pictures: "all"; "seen", only those not in ``HELD_OUT``; or "unseen",
+        pairs: The colour-shape pairs in the pictures: "all"; "seen", only those not in ``HELD_OUT``; or "unseen",
             about half of the things, and at least one in a picture, of a pair in ``HELD_OUT``.
 
     Raises:

@@ -225,7 +225,6 @@ class Look(NamedTuple):
 # wording: so nothing but the anchor tells the answer, and another anchor would change it. A template that does
 # not suit the scene offers nothing.
 Offer = dict[str, list[tuple]]
-YES_NO = ("yes", "no")
 TRIES = 20  # draws before a template gives up on a scene
 ONE_WORD = {size: Description(size=size) for size in SIZES}
 ONE_WORD |= {colour: Description(colour=colour) for colour in COLOURS}
@@ -254,12 +253,12 @@ def _attribute(look: Look, query: str) -> Offer:
     return offer
 
 
-def _count(look: Look, attribute: str, values: Iterable[str], most: int) -> Offer:
+def _count(look: Look, attribute: str, values: Iterable[str], allowed: range) -> Offer:
     """How many things have this value of an attribute?"""
     offer: Offer = defaultdict(list)
     there = [getattr(thing, attribute) for thing in look.things]
     for value in values:
-        if (count := there.count(value)) <= most:
+        if (count := there.count(value)) in allowed:
             offer[str(count)].append(("count", ONE_WORD[value]))
     return offer
 
@@ -276,44 +275,57 @@ def _compare(look: Look) -> Offer:
     return {"yes": [more, fewer], "no": [not_more, not_fewer]}
 
 
-def _across(look: Look, query: str, targets: list[Description], answers: tuple[str, ...]) -> Offer:
-    """A target and a direction for which the right anchor gives any of the answers.
+def _across(look: Look, query: str, targets: list[Description]) -> Offer:
+    """Does a target stand in a direction from the anchor? "no" just before the first target, "yes" just after it.
 
-    For each answer the anchor nearest to where the answer changes is on offer: so its place in the picture, which
-    a model could look up without finding the target, tells as little as it can.
+    The anchors closest to that change are asked about, so that an anchor's place in the picture, which could be
+    looked up without finding a target, tells as little as it can. An anchor that is itself a target would mostly
+    mean "no", so there is none.
     """
-    for _ in range(TRIES if targets else 0):
+    for _ in range(TRIES):
         target, direction = look.chance.one(targets), look.chance.one(DIRECTIONS)
         places = look.places[direction]
         is_target = [target.matches(thing) for thing in look.things]
-        found = sorted([place for place, hit in zip(places, is_target, strict=True) if hit])
-        change = found[(len(found) - 1) // 2] if query == "count" else found[0]
-        nearest: dict[str, tuple[int, Description]] = {}
-        for place, name, hit in zip(places, look.names, is_target, strict=True):
-            if hit and query != "count":
-                continue  # "is there a circle left of the red circle?" would mostly be "no"
+        first = min([place for place, hit in zip(places, is_target, strict=True) if hit])
+        anchors = [(p, name) for p, name, hit in zip(places, look.names, is_target, strict=True) if not hit]
+        before = [anchor for anchor in anchors if anchor[0] < first]
+        after = [anchor for anchor in anchors if anchor[0] > first]
+        if before and after:
+            no, yes = max(before)[1], min(after)[1]
+            return {"yes": [(query, target, direction, yes)], "no": [(query, target, direction, no)]}
+    return {}
+
+
+def _count_across(look: Look, targets: list[Description], most: int) -> Offer:
+    """How many targets, 0 to ``most``, stand in a direction from the anchor?"""
+    for _ in range(TRIES if targets else 0):
+        target, direction = look.chance.one(targets), look.chance.one(DIRECTIONS)
+        places = look.places[direction]
+        found = sorted([p for p, thing in zip(places, look.things, strict=True) if target.matches(thing)])
+        offer: Offer = {str(count): [] for count in range(most + 1)}
+        for place, name in zip(places, look.names, strict=True):
             count = bisect_left(found, place)
-            answer = str(count) if query == "count" else _yes(count > 0)
-            gap = abs(place - change)
-            if answer not in nearest or gap < nearest[answer][0]:
-                nearest[answer] = gap, name
-        if all([answer in nearest for answer in answers]):
-            return {answer: [(query, target, direction, nearest[answer][1])] for answer in answers}
+            if count <= most:
+                offer[str(count)].append(("count", target, direction, name))
+        if all(offer.values()):
+            return offer
     return {}
 
 
 def _nearest(look: Look, query: str) -> Offer:
-    """What colour (or shape) is the thing nearest to (or furthest from) an anchor? Two answers at least."""
+    """What colour (or shape) is the thing nearest to (or furthest from) an anchor? Two answers or, better, more."""
     spots = [(thing.x, thing.y, getattr(thing, query)) for thing in look.things]
     ranked = [sorted([((x - u) ** 2 + (y - v) ** 2, value) for u, v, value in spots]) for x, y, _ in spots]
+    offers = []
     for relation, first, second in look.chance.shuffled([("nearest to", 1, 2), ("furthest from", -1, -2)]):
         offer: Offer = defaultdict(list)
         for name, others in zip(look.names, ranked, strict=True):
             if abs(sqrt(others[first][0]) - sqrt(others[second][0])) >= DISTANCE_MARGIN:
                 offer[others[first][1]].append((query, THING, relation, name))
-        if len(offer) > 1:
+        if len(offer) > 2:
             return offer
-    return {}
+        offers.append(offer)
+    return max(offers, key=len) if max(map(len, offers)) == 2 else {}
 
 
 def _both(first: str, second: str) -> Description:
@@ -337,10 +349,6 @@ def _names(things: tuple[Thing, ...], colour: bool, shape: bool) -> list[Descrip
     return [name if names.count(name) == 1 else None for name in names]
 
 
-def _numbers(count: int) -> tuple[str, ...]:
-    return tuple(str(n) for n in range(count))
-
-
 TEMPLATES: dict[str, dict[str, Callable[[Look], Offer]]] = {  # type -> name -> template
     "exist": {
         "exist colour shape": lambda look: _exist(look, "colour", "shape"),
@@ -350,20 +358,20 @@ TEMPLATES: dict[str, dict[str, Callable[[Look], Offer]]] = {  # type -> name -> 
     "colour": {"colour": lambda look: _attribute(look, "colour")},
     "shape": {"shape": lambda look: _attribute(look, "shape")},
     "number": {
-        "count shape": lambda look: _count(look, "shape", SHAPES, most=3),
-        "count colour": lambda look: _count(look, "colour", COLOURS, most=2),
-        "count size": lambda look: _count(look, "size", SIZES, most=5),
+        "count shape": lambda look: _count(look, "shape", SHAPES, range(4)),
+        "count colour": lambda look: _count(look, "colour", COLOURS, range(3)),
+        "count size": lambda look: _count(look, "size", SIZES, range(1, 6)),
         "compare": _compare,
     },
     "exist-relation": {
-        "exist-relation shape": lambda look: _across(look, "exist", _kinds(look, "shape"), YES_NO),
-        "exist-relation colour": lambda look: _across(look, "exist", _kinds(look, "colour"), YES_NO),
+        "exist-relation shape": lambda look: _across(look, "exist", _kinds(look, "shape")),
+        "exist-relation colour": lambda look: _across(look, "exist", _kinds(look, "colour")),
     },
     "count-relation": {
-        "count-relation size": lambda look: _across(look, "count", _kinds(look, "size", least=3), _numbers(4)),
-        "count-relation shape": lambda look: _across(look, "count", _kinds(look, "shape", least=2), _numbers(3)),
+        "count-relation size": lambda look: _count_across(look, _kinds(look, "size", least=3), most=3),
+        "count-relation shape": lambda look: _count_across(look, _kinds(look, "shape", least=2), most=2),
     },
-    "verify-relation": {"verify-relation": lambda look: _across(look, "verify", look.names, YES_NO)},
+    "verify-relation": {"verify-relation": lambda look: _across(look, "verify", look.names)},
     "distance": {
         "distance colour": lambda look: _nearest(look, "colour"),
         "distance shape": lambda look: _nearest(look, "shape"),
