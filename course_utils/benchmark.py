@@ -34,7 +34,17 @@ def main(seeds: Sequence[int]) -> None:
         rows.append(trained_row("CNN + LSTM + attention", seed, splits, normalised=True))
         rows.append(trained_row("the same, not normalised", seed, splits, normalised=False))
         pd.DataFrame(rows).to_csv(RESULTS, index=False, float_format="%.4f")  # after each, so that little is lost
-    print(pd.DataFrame(rows).to_string(index=False))
+    print(results_table())
+
+
+def results_table() -> str:
+    """The table as the README shows it: mean over seeds, and the largest distance of a seed from the mean."""
+    lines = ["| method | all | " + " | ".join(easy_vqa.TYPES) + " | training seconds |", "|---|" + "---|" * 5]
+    for method, runs in pd.read_csv(RESULTS).groupby("method"):
+        shares = [runs[column] for column in ("overall", *easy_vqa.TYPES)]
+        cells = [f"{100 * share.mean():.1f} ± {100 * (share - share.mean()).abs().max():.1f}" for share in shares]
+        lines.append(f"| {method} | " + " | ".join(cells) + f" | {runs['training seconds'].mean():.0f} |")
+    return "\n".join(lines)
 
 
 def blind_row(train: Sequence[VisualQuestion], test: Sequence[VisualQuestion]) -> dict:

@@ -26,7 +26,7 @@ class LessonInfo:
 
 
 LESSONS = {
-    "00": LessonInfo("Start here", cpu_seconds=150),
+    "00": LessonInfo("Start here", cpu_seconds=110),
 }
 
 

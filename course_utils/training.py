@@ -176,6 +176,15 @@ def accuracy(model: nn.Module, loader: Iterable[dict], *, device: torch.device |
     return (logits.argmax(dim=-1) == targets).float().mean().item()
 
 
+@torch.no_grad()
+def _accuracies(model: nn.Module, loader: Iterable[dict]) -> tuple[float, dict[str, float]]:
+    """Accuracy over all questions, and of each type."""
+    logits, targets, types, _ = _answer_all(model, loader, None)
+    correct = (logits.argmax(dim=-1) == targets).tolist()
+    table = accuracy_by_type(correct, types)
+    return sum(correct) / len(correct), dict(zip(table["type"], table["accuracy"], strict=True))
+
+
 def _answer_all(model: nn.Module, loader, device) -> tuple[torch.Tensor, torch.Tensor, list[str], list[int]]:
     device = torch.device(device) if device is not None else device_of(model)
     was_training = model.training
@@ -203,6 +212,7 @@ class History:
         loss: At every step.
         learning_rate: At every step.
         validation: Accuracy after every epoch, if there is validation data.
+        by_type: The same for each question type.
         best_epoch: The epoch, from 1, of the weights that the model was left with.
         seconds: Time spent in training steps, without validation.
     """
@@ -210,6 +220,7 @@ class History:
     loss: list[float] = field(default_factory=list)
     learning_rate: list[float] = field(default_factory=list)
     validation: list[float] = field(default_factory=list)
+    by_type: dict[str, list[float]] = field(default_factory=dict)
     best_epoch: int = 0
     seconds: float = 0.0
 
@@ -291,7 +302,7 @@ def fit(
         while run.epoch < epochs and not run.out_of_patience(patience):
             _one_epoch(run, train, loss, tracker, bar, stop)
             if validation is not None:
-                run.note_validation(accuracy(model, validation))
+                run.note_validation(*_accuracies(model, validation))
                 tracker.log(run.step, {"validation accuracy": run.history.validation[-1]})
             run.end_epoch()
         _postfix(bar, run)
@@ -414,8 +425,10 @@ class _Run:
         self.history.seconds += seconds
         self.steps_in_epoch += 1
 
-    def note_validation(self, value: float) -> None:
+    def note_validation(self, value: float, by_type: dict[str, float]) -> None:
         self.history.validation.append(value)
+        for kind, share in by_type.items():
+            self.history.by_type.setdefault(kind, []).append(share)
         if value > max(self.history.validation[:-1], default=-1.0):
             self.history.best_epoch = self.epoch + 1
             self._keep_best()

@@ -131,7 +131,11 @@ class _Asking:
         if not question:
             self.shown.value = "<p><b>Type a question</b>, then press Enter.</p>"
             return
-        reply = self.answerer(self.picture, question)
+        try:
+            reply = self.answerer(self.picture, question)
+        except ValueError as error:  # a question without a word in it, say: tell the one who typed it
+            self.shown.value = f"<p><b>{html.escape(str(error))}</b></p>"
+            return
         card = answer_card(self.picture, question, reply)
         self.shown.value = _unknown_words(reply.unknown) + plots.image_tag(card.png, card.alt)
 

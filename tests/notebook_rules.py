@@ -210,6 +210,8 @@ def opening(lesson: Lesson) -> list[str]:
     if not objectives or not 3 <= objectives.group(1).count("- ") <= 5:
         problems.append("the first cell needs **You will** with three to five points")
     problems += [f"the first cell lacks **{part}**" for part in ("Before this", "Time") if f"**{part}**" not in first]
+    if lesson.number in LESSONS and f"about {LESSONS[lesson.number].cpu_seconds} seconds" not in first:
+        problems.append("the time in the first cell is not the one that course_utils/lesson.py states")
     return problems
 
 

@@ -14,12 +14,13 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from course_utils import authoring
+from course_utils.lesson import LESSONS
 
 FIRST = "\n\n".join([
     "# 00 · A lesson",
     authoring.badge(authoring.slug(), "00_planted.ipynb"),
     "**You will**\n\n- see\n- build\n- measure",
-    "**Before this**: nothing. **Time**: a minute.",
+    f"**Before this**: nothing. **Time**: about {LESSONS['00'].cpu_seconds} seconds.",
 ])  # fmt: skip
 LAST = """\
 ## Recap
@@ -148,6 +149,7 @@ PLANTED_CHANGES = {
     "badge of another repository": ("opening", edit(authoring.slug(), "someone/else")),
     "two objectives": ("opening", edit("\n- measure", "")),
     "no time": ("opening", edit("**Time**", "Time")),
+    "another time": ("opening", edit("about ", "at most ")),
     "another set-up": ("setup", edit('start("00")', 'start("01")', cell=1)),
     "no recap": ("headings", edit("## Recap", "## The end", cell=-1)),
     "no Chinese": ("key_terms_in_chinese", edit("注意力", "attention", cell=-1)),

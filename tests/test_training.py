@@ -56,7 +56,8 @@ def test_fit_learns_and_keeps_the_best(batches):
     model = Model()
     history = training.fit(model, batches, batches, **SETTINGS)
     assert history.validation[history.best_epoch - 1] == max(history.validation)
-    assert training.accuracy(model, batches) == max(history.validation) > 0.9
+    assert training.accuracy(model, batches) == pytest.approx(max(history.validation)) and max(history.validation) > 0.9
+    assert history.by_type == {"shade": history.validation}
     assert np.mean(history.loss[-6:]) < 0.7 * np.mean(history.loss[:6])
     assert len(history.loss) == len(history.learning_rate) == 4 * 6
     assert not model.training

@@ -48,6 +48,7 @@ from course_utils.datasets.shapes_scenes import (
     render,
     render_all,
 )
+from course_utils.datasets.vqa import VisualQuestion
 
 __all__ = [
     "ANSWERS",
@@ -92,6 +93,11 @@ class ShapesData:
     def pictures(self) -> np.ndarray:
         """The scenes drawn, (n, 64, 64, 3) uint8; drawn at the first use and then kept."""
         return render_all(self.scenes)
+
+    @property
+    def visual_questions(self) -> list[VisualQuestion]:
+        """The questions as :class:`course_utils.datasets.vqa.VisualQADataset` takes them."""
+        return [VisualQuestion(i, q.picture, q.text, q.answer, q.type) for i, q in enumerate(self.questions)]
 
 
 def generate(pictures: int, seed: int, *, pairs: str = "all") -> ShapesData:

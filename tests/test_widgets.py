@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from course_utils import widgets
+
+PICTURES = [np.full((64, 64, 3), shade, dtype=np.uint8) for shade in (0, 100, 255)]
+
+
+class Answerer:
+    """Answers with the shade of the picture, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = []
+
+    def __call__(self, picture, question):
+        self.asked.append((int(picture[0, 0, 0]), question))
+        unknown = [word for word in question.split() if word == "<gnu>"]
+        return widgets.Reply({"dark": 0.3, "light": 0.7}, np.eye(8) / 8, unknown)
+
+
+def draw(shape, colour, seed):
+    return np.full((64, 64, 3), {"black": 10, "white": 240}[colour] + seed, dtype=np.uint8)
+
+
+@pytest.fixture
+def asking():
+    return widgets._Asking(Answerer(), PICTURES, ("how dark?", "how light?"), draw, (["square"], ["black", "white"]))
+
+
+def test_the_first_question_is_asked_at_once(asking):
+    assert asking.answerer.asked == [(0, "how dark?")]
+    assert "light 70%" in asking.shown.value and "alt=" in asking.shown.value
+
+
+def test_every_control_changes_what_is_asked(asking):
+    asking.number.value = 2
+    asking.question.value = "is it night?"
+    asking.example.value = "how light?"
+    asking.colour.value = "white"
+    asking._draw(None)
+    asking._draw(None)
+    assert asking.answerer.asked[1:] == [
+        (255, "how dark?"), (255, "is it night?"), (255, "how light?"), (241, "how light?"), (242, "how light?"),
+    ]  # fmt: skip
+
+
+def test_an_empty_question_asks_for_one(asking):
+    asking.question.value = "  "
+    assert len(asking.answerer.asked) == 1 and "Type a question" in asking.shown.value
+
+
+def test_a_question_that_cannot_be_answered_says_why(asking):
+    def refuse(picture, question):
+        raise ValueError("There is no word in the question '<?>'.")
+
+    asking.answerer = refuse
+    asking.question.value = "<?>"
+    assert "no word in the question" in asking.shown.value and "<?>" not in asking.shown.value
+
+
+def test_unknown_words_are_pointed_out_and_escaped(asking):
+    asking.question.value = "where is the <gnu> ?"
+    assert "never met “&lt;gnu&gt;”" in asking.shown.value
+
+
+def test_a_reply_answers_with_the_most_probable():
+    assert widgets.Reply({"yes": 0.2, "no": 0.8}).answer == "no"
+
+
+def test_a_widget_needs_something_to_show():
+    for pictures, examples in (([], ["a?"]), (PICTURES, [])):
+        with pytest.raises(ValueError, match="at least one picture and one example"):
+            widgets.ask(Answerer(), pictures, examples)
+
+
+def test_without_a_way_to_draw_there_is_no_button():
+    box = widgets.ask(Answerer(), PICTURES, ["how dark?"])
+    assert not any(type(child).__name__ == "HBox" for child in box.children)
