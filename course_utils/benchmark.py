@@ -22,7 +22,7 @@ from course_utils.metrics import accuracy_by_type
 from course_utils.paths import DATA
 from course_utils.reasoners import AttentionVQA
 
-EPOCHS, LEARNING_RATE, PICTURES_PER_BATCH = 7, 3e-3, 32  # as in lesson 00
+EPOCHS, LEARNING_RATE, PICTURES_PER_BATCH = 6, 2e-3, 16  # as in lesson 00
 RESULTS = DATA / "easy_vqa.csv"
 
 
@@ -40,7 +40,9 @@ def main(seeds: Sequence[int]) -> None:
 def results_table() -> str:
     """The table as the README shows it: mean over seeds, and the largest distance of a seed from the mean."""
     lines = ["| method | all | " + " | ".join(easy_vqa.TYPES) + " | training seconds |", "|---|" + "---|" * 5]
-    for method, runs in pd.read_csv(RESULTS).groupby("method"):
+    results = pd.read_csv(RESULTS)
+    for method in results.groupby("method")["overall"].mean().sort_values().index:
+        runs = results[results["method"] == method]
         shares = [runs[column] for column in ("overall", *easy_vqa.TYPES)]
         cells = [f"{100 * share.mean():.1f} ± {100 * (share - share.mean()).abs().max():.1f}" for share in shares]
         lines.append(f"| {method} | " + " | ".join(cells) + f" | {runs['training seconds'].mean():.0f} |")
