@@ -26,13 +26,13 @@ METADATA = {
 _COLAB = "https://colab.research.google.com"
 _BADGE = f"[![Open in Colab]({_COLAB}/assets/colab-badge.svg)]({_COLAB}/github/{{slug}}/blob/main/notebooks/{{file}})"
 _SETUP = """\
-try:
-    import course_utils
-except ModuleNotFoundError:  # on Colab: install the course, keep Colab's own torch
-    import subprocess
-    import sys
+import importlib.util
+import subprocess
+import sys
 
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/{slug}"], check=True)
+if importlib.util.find_spec("course_utils") is None:  # on Colab: install the course, keep Colab's own torch
+    repository = "git+https://github.com/{slug}"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", repository], check=True)
 
 from course_utils import start
 

@@ -350,16 +350,16 @@ def course_map(highlight: Sequence[str] = ()) -> Shown:
     if unknown:
         raise ValueError(f"The map has no {', '.join(sorted(unknown))}. It has: {', '.join(_BOXES)}.")
     figure, axis = plt.subplots(figsize=(9.5, 3.4), layout="constrained")
-    for start, end in _ARROWS:
-        axis.annotate(
-            "", _BOXES[end][:2], _BOXES[start][:2],
-            arrowprops={"arrowstyle": "-|>", "color": NEUTRAL, "shrinkA": 34, "shrinkB": 40},
-        )  # fmt: skip
+    drawn = {}
     for name, (x, y, text, lessons) in _BOXES.items():
         colour = PALETTE[1] if name in highlight else "#dfe7f2" if lessons else "white"
         box = {"boxstyle": "round,pad=0.45", "facecolor": colour, "edgecolor": NEUTRAL}
         label = f"{text}\n{lessons}" if lessons else text
-        axis.text(x, y, label, ha="center", va="center", fontsize=9, bbox=box)
+        drawn[name] = axis.text(x, y, label, ha="center", va="center", fontsize=9, bbox=box).get_bbox_patch()
+    for start, end in _ARROWS:  # from the edge of one box to the edge of the next
+        arrow = {"arrowstyle": "-|>", "color": NEUTRAL, "shrinkA": 0, "shrinkB": 2}
+        arrow |= {"patchA": drawn[start], "patchB": drawn[end]}
+        axis.annotate("", _BOXES[end][:2], _BOXES[start][:2], arrowprops=arrow)
     axis.set(xlim=(-0.5, 7.4), ylim=(-0.5, 2.5))
     axis.axis("off")
     said = "; ".join(

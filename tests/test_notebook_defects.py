@@ -197,6 +197,9 @@ def report(tmp_path_factory):
             if "NBVAL_RAISES_EXCEPTION" in cell.source:
                 cell.metadata["tags"] = ["raises-exception"]
         nbformat.write(new_notebook(cells=cells, metadata=authoring.METADATA), folder / f"{name}.ipynb")
+    (folder / "homework" / "solutions").mkdir(parents=True)
+    shutil.copy(folder / "good.ipynb", folder / "homework" / "learners_copy.ipynb")
+    shutil.copy(folder / "good.ipynb", folder / "homework" / "solutions" / "teachers_source.ipynb")
     command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=60"]
     options = ["-p", "no:cacheprovider", "--rootdir", str(folder), "-rA", "--color=no", str(folder)]
     return subprocess.run(command + options, capture_output=True, text=True, timeout=280, check=False).stdout
@@ -216,6 +219,11 @@ def test_running_catches_it(report, name):
             text for title, text in zip(sections[1::2], sections[2::2], strict=True) if f"{name}.ipynb" in str(title)
         ]
         assert re.search(said, "\n".join(own), flags=re.S), "\n".join(own) or report
+
+
+def test_homework_sources_are_run_and_learners_copies_are_not(report):
+    assert "teachers_source.ipynb" in report
+    assert "learners_copy.ipynb" not in report
 
 
 def test_colours_are_taken_out_of_the_report(report):

@@ -67,15 +67,9 @@ def test_environment_yml_is_thin_and_agrees():
 
 
 def test_imports_are_declared():
-    declared = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
-    declared |= {canonicalize_name(Requirement(text).name) for text in EXTRAS["test"]}  # for authoring.py alone
-    names = {
-        "PIL": "pillow",
-        "sklearn": "scikit-learn",
-        "IPython": "ipython",
-        "wandb": "torch",
-        "nbclient": "nbconvert",
-    }
+    optional = EXTRAS["test"] + EXTRAS["wandb"]  # for authoring.py and for trackers.py alone
+    declared = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"] + optional}
+    names = {"PIL": "pillow", "sklearn": "scikit-learn", "IPython": "ipython"}
     imported = set()
     for path in (ROOT / "course_utils").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -84,8 +78,7 @@ def test_imports_are_declared():
             elif isinstance(node, ast.ImportFrom):
                 imported.add((node.module or "").split(".")[0])
     third_party = imported - set(sys.stdlib_module_names) - {"course_utils"}
-    missing = {name for name in third_party if canonicalize_name(names.get(name, name)) not in declared}
-    assert missing - {"pandas"} == set()  # pandas comes with seaborn, which is made of it
+    assert {name for name in third_party if canonicalize_name(names.get(name, name)) not in declared} == set()
 
 
 LAYERS = (  # what is imported stands further down
