@@ -22,7 +22,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from course_utils import assets
+from course_utils import assets, pretrained
 from course_utils.cache import build_once, cache_folder
 
 if TYPE_CHECKING:
@@ -53,9 +53,7 @@ def load(dtype: torch.dtype = torch.bfloat16) -> tuple[PreTrainedModel, PreTrain
     Raises:
         AssetError: If the model is not in the cache and cannot be fetched.
     """
-    where = folder()
-    model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, local_files_only=True)
-    return model.eval(), AutoTokenizer.from_pretrained(where, local_files_only=True)
+    return pretrained.load(AutoModelForCausalLM, AutoTokenizer, folder(), dtype=dtype)
 
 
 def folder() -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -90,15 +91,18 @@ def pictures(
         raise ValueError(f"{len(images)} pictures need as many titles, not {len(titles)}.")
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    lines = max((title.count("\n") + 1 for title in titles), default=0)
-    shape = (columns * size, rows * (size + 0.2 * lines))
+    marks = [""] * len(images) if correct is None else ["✓ " if right else "✗ " for right in correct]
+    captions = [_wrapped(mark + title, size) for mark, title in zip(marks, titles, strict=False)]
+    lines = max((caption.count("\n") + 1 for caption in captions), default=0)
+    shape = (columns * size, rows * (size + 0.16 * lines + 0.1))
     figure, axes = plt.subplots(rows, columns, figsize=shape, squeeze=False, layout="constrained")
     for axis in axes.flat:
         axis.axis("off")
     for number, (axis, image) in enumerate(zip(axes.flat, images, strict=False)):
         _draw(axis, image)
-        if titles:
-            _caption(axis, titles[number], None if correct is None else correct[number])
+        if captions:
+            colour = "black" if correct is None else RIGHT if correct[number] else WRONG
+            axis.set_title(captions[number], fontsize=7.5, color=colour, fontweight="normal", y=-0.03, va="top")
     return Shown(figure, alt or f"{len(images)} pictures: " + "; ".join(t.replace("\n", " ") for t in titles))
 
 
@@ -147,10 +151,9 @@ def _draw(axis, image) -> np.ndarray:
     return array
 
 
-def _caption(axis, title: str, correct: bool | None) -> None:
-    colour = "black" if correct is None else RIGHT if correct else WRONG
-    mark = "" if correct is None else "✓ " if correct else "✗ "  # not by colour alone
-    axis.set_title(mark + title, fontsize=7.5, color=colour, fontweight="normal", y=-0.02, va="top")
+def _wrapped(text: str, inches: float) -> str:
+    """The text with its lines broken so that they fit the width, at the captions' size."""
+    return "\n".join(textwrap.fill(line, max(10, int(15 * inches))) for line in text.split("\n"))
 
 
 def _strongest(word: str, weights: np.ndarray) -> str:
