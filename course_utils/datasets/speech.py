@@ -13,7 +13,7 @@ import ctypes
 import difflib
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,24 @@ import numpy as np
 
 from course_utils import assets
 from course_utils.cache import AssetError
+
+# For learning to recognise words across voices. No speaker is on both sides; the second group has new accents, too.
+TRAINING_VOICES = tuple(
+    f"{accent}+{speaker}"
+    for accent, speakers in {
+        "en-gb": "f1 m2 Annie Denis linda adam",
+        "en-us": "f2 m3 Alex Diogo david benjamin",
+        "en-gb-x-rp": "f4 m5 Andrea Gene steph grandma",
+        "en-us-nyc": "m1 m7 Lee Jacky john paul",
+    }.items()
+    for speaker in speakers.split()
+)
+HELD_OUT_VOICES = {
+    "new speakers": tuple("en-gb+f3 en-gb+m4 en-gb+max en-us+f5 en-us+m6 en-us+edward en-gb-x-rp+Andy "
+                          "en-us-nyc+belinda".split()),
+    "new speakers and accents": tuple("en-gb-scotland+f3 en-gb-scotland+m4 en-gb-scotland+max en-029+m6 en-029+belinda "
+                                      "en-gb-x-gbclan+f5 en-gb-x-gbclan+edward en-gb-x-gbcwmd+Andy".split()),
+}  # fmt: skip
 
 RATES = (80, 450)  # words a minute that the synthesiser can do without playing its output faster
 PITCHES = (0, 99)
@@ -92,6 +110,19 @@ def languages() -> tuple[str, ...]:
 def speakers() -> tuple[str, ...]:
     """Names of the speakers that any language can be spoken by: "f1", "m3", "whisper", …"""
     return tuple(sorted(_files()[1].values()))
+
+
+def say_all(texts: Sequence[str], voices: Sequence[str], rng: np.random.Generator) -> list[Waveform]:
+    """Every text by every voice, the texts of the first voice first, each at a speed and pitch drawn at random.
+
+    Args:
+        texts: What to say.
+        voices: As for :func:`say`.
+        rng: Draws the rate, 130 to 219 words a minute, and the pitch, 30 to 69.
+    """
+    return [
+        say(text, voice, int(rng.integers(130, 220)), int(rng.integers(30, 70))) for voice in voices for text in texts
+    ]
 
 
 def add_noise(samples: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:

@@ -6,6 +6,7 @@ All of them give the same three things, an :class:`Encoded`: one vector for the 
 
 from course_utils.encoders.encoded import Encoded
 from course_utils.encoders.image import SmallCNN
+from course_utils.encoders.speech import SpeechEncoder
 from course_utils.encoders.text import QuestionLSTM
 
-__all__ = ["Encoded", "QuestionLSTM", "SmallCNN"]
+__all__ = ["Encoded", "QuestionLSTM", "SmallCNN", "SpeechEncoder"]
