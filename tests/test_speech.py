@@ -31,10 +31,10 @@ def noise(length: int, seed: int = 0) -> np.ndarray:
 
 
 def pitch_of(wave: speech.Waveform) -> float:
-    """The fundamental frequency in hertz: the lag between 2.5 and 12 ms at which the sound is most like itself."""
-    middle = wave.samples[len(wave.samples) // 3 : len(wave.samples) // 3 + 3000].astype(float)
-    likeness = np.correlate(middle, middle, mode="full")[len(middle) - 1 :]
-    lags = np.arange(int(0.0025 * wave.sample_rate), int(0.012 * wave.sample_rate))
+    """The fundamental frequency in hertz: the lag from 2.5 to 20 ms at which the sound is most like itself."""
+    power = np.abs(np.fft.rfft(wave.samples, 2 * len(wave.samples))) ** 2
+    likeness = np.fft.irfft(power)[: len(wave.samples)]
+    lags = np.arange(wave.sample_rate // 400, wave.sample_rate // 50)
     return wave.sample_rate / lags[likeness[lags].argmax()]
 
 
@@ -52,7 +52,7 @@ def test_a_waveform_is_float32_mono_in_range():
 def test_faster_is_shorter_and_higher_is_higher():
     lengths = [speech.say("a rocket and a banana", rate=rate).seconds for rate in (80, 175, 300, 450)]
     assert lengths == sorted(lengths, reverse=True) and lengths[0] > 2.5 * lengths[-1]
-    low, middle, high = (pitch_of(speech.say("aaaah", "en-gb+m3", pitch=pitch)) for pitch in (0, 50, 99))
+    low, middle, high = (pitch_of(speech.say("nananana mamama", "en-gb+m3", pitch=pitch)) for pitch in (0, 50, 99))
     assert low < middle < high and high > 1.3 * low
 
 
