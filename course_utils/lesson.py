@@ -27,6 +27,7 @@ class LessonInfo:
 
 LESSONS = {
     "00": LessonInfo("Start here", cpu_seconds=110),
+    "03": LessonInfo("Speech encoders", cpu_seconds=110),
 }
 
 

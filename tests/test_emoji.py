@@ -188,3 +188,15 @@ def test_impossible_splits_are_refused(default):
     clocks = [one for one in default if "o’clock" in one.names["en"]]
     with pytest.raises(ValueError, match="do not add up"):
         emoji.split(clocks, held_out=5)
+
+
+def test_the_sixty_are_ten_of_each_of_six_groups_and_have_short_names():
+    sixty = emoji.sixty()
+    assert Counter(one.group for one in sixty) == dict.fromkeys(set(emoji.GROUPS[1:7]), 10)
+    assert [one.group for one in sixty] == sorted((one.group for one in sixty), key=[s.group for s in sixty].index)
+    names = [one.names["en"] for one in sixty]
+    assert len({emoji.family(one.character) for one in sixty}) == len(set(names)) == 60
+    assert all(name.isalpha() and name.islower() and len(name) <= 10 for name in names)
+    assert {"dog", "banana", "rocket"} < set(names)
+    assert all(len(one.names) == len(emoji.LANGUAGES) for one in sixty)
+    assert emoji.sixty() == sixty

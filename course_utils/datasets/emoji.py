@@ -164,6 +164,26 @@ def split(emojis: Sequence[Emoji], held_out: int = 300, seed: int = 0) -> tuple[
     return sides
 
 
+# Ten of each of six groups: one thing each, one short word, a picture told at a glance. Some names rhyme across groups
+# (bear and pear, train and brain, house and mouse, rose and nose, bread and thread): alike to the ear and nowhere else.
+_SIXTY = """
+    🐕 🐈 🐎 🐁 🐻 🦊 🐘 🐧 🐍 🌹  🍌 🍐 🍋 🍅 🥕 🍞 🍕 🍔 🍿 🍩  🚀 🚆 🏠 🌋 ⛺ 🚲 🚁 ☀️ 🌈 🔥
+    🎈 🪁 🏆 🏀 🎳 🎾 🛷 🧵 🎀 🎆  🔑 🔨 🎸 🔔 🕯️ 📷 ✂️ 🧦 👑 🚪  👶 👸 🥷 🧜‍♀️ 🧟 👂 👃 🦶 🦷 🧠"""
+
+
+def sixty() -> list[Emoji]:
+    """The sixty emoji that the lessons show as pictures, as names and as spoken names, always in the same order.
+
+    Ten from each of six groups: animals and nature, food and drink, travel and places, activities, objects, people
+    and body. Every English name is one word of common English.
+
+    Raises:
+        course_utils.assets.AssetError: If the pictures are not in the cache and cannot be fetched.
+    """
+    by_character = {one.character: one for one in load()}
+    return [by_character[character] for character in _SIXTY.split()]
+
+
 # --- families -----------------------------------------------------------------------------------------------------
 
 # Emoji whose pictures and names are all but the same, though their code points are not; the first stands for all.

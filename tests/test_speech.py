@@ -1,0 +1,291 @@
+"""Synthesis, spectrograms, noise and the encoder, against transformers, slow loops and each other."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+from transformers import audio_utils
+
+from course_utils import assets
+from course_utils.datasets import emoji, speech
+from course_utils.encoders import SpeechEncoder
+from course_utils.encoders import speech as encoders
+
+NAMES = ("dog", "banana", "rocket", "snake")
+
+
+@pytest.fixture(scope="module")
+def waves() -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [wave.samples for wave in speech.say_all(NAMES, ["en-gb+f2", "en-us+m3"], rng)]
+
+
+def noise(length: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(length).astype(np.float32)
+
+
+def pitch_of(wave: speech.Waveform) -> float:
+    """The fundamental frequency in hertz: the lag from 2.5 to 20 ms at which the sound is most like itself."""
+    power = np.abs(np.fft.rfft(wave.samples, 2 * len(wave.samples))) ** 2
+    likeness = np.fft.irfft(power)[: len(wave.samples)]
+    lags = np.arange(wave.sample_rate // 400, wave.sample_rate // 50)
+    return wave.sample_rate / lags[likeness[lags].argmax()]
+
+
+# --- synthesis --------------------------------------------------------------------------------------------------
+
+
+def test_a_waveform_is_float32_mono_in_range():
+    for voice in ("en-gb", "de+f2", "cmn+m1", "en-gb-scotland+Andy"):
+        wave = speech.say("3 2 1", voice)
+        assert wave.samples.dtype == np.float32 and wave.samples.ndim == 1 and wave.sample_rate == 22_050
+        assert 0.05 < np.abs(wave.samples).max() <= 1
+        assert 0.3 < wave.seconds < 4 and wave.seconds == len(wave.samples) / 22_050
+
+
+def test_faster_is_shorter_and_higher_is_higher():
+    lengths = [speech.say("a rocket and a banana", rate=rate).seconds for rate in (80, 175, 300, 450)]
+    assert lengths == sorted(lengths, reverse=True) and lengths[0] > 2.5 * lengths[-1]
+    low, middle, high = (pitch_of(speech.say("nananana mamama", "en-gb+m3", pitch=pitch)) for pitch in (0, 50, 99))
+    assert low < middle < high and high > 1.3 * low
+
+
+def test_voices_sound_different_and_a_voice_sounds_like_itself():
+    def spectrum(voice):
+        return encoders.log_mel(torch.from_numpy(speech.say("banana", voice).samples)).mean(dim=0)
+
+    same = (spectrum("en-gb+f2") - spectrum("EN-GB+F2")).norm()
+    assert all((spectrum("en-gb+f2") - spectrum(voice)).norm() > 3 * same for voice in ("en-gb+m3", "fr+f2"))
+
+
+@pytest.mark.parametrize("voice, named", [("en-mars", "en-us"), ("xx", "en-gb"), ("", "de"), ("en-gb+darth", "f1"),
+                                          ("en-gb+", "f1"), ("en-gb+f1+f2", "m1")])  # fmt: skip
+def test_an_unknown_voice_is_named_beside_some_that_exist(voice, named):
+    with pytest.raises(ValueError) as caught:
+        speech.say("rocket", voice)
+    assert repr(voice) in str(caught.value) and named in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "  \n\t ", "\x00\x07"])
+def test_empty_text_is_refused(text):
+    with pytest.raises(ValueError, match="no text to say"):
+        speech.say(text)
+
+
+@pytest.mark.parametrize("wrong", [{"rate": 79}, {"rate": 451}, {"pitch": -1}, {"pitch": 100}])
+def test_impossible_rates_and_pitches_are_refused(wrong):
+    (name, value), *_ = wrong.items()
+    with pytest.raises(ValueError, match=f"The {name} is {value}; it must be from"):
+        speech.say("rocket", **wrong)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=30))
+def test_any_text_gives_sound_or_a_clear_error(text):
+    try:
+        wave = speech.say(text)
+    except ValueError as error:
+        assert str(error).startswith(("There is no text to say", "The voice 'en-gb' has nothing to pronounce"))
+    else:
+        assert np.isfinite(wave.samples).all() and wave.samples.any()
+
+
+def test_a_character_that_ends_a_c_string_does_not_end_the_text():
+    assert speech.say("rocket\x00banana").seconds > 1.5 * speech.say("rocket").seconds
+
+
+def test_every_listed_language_and_speaker_can_be_chosen(capfd):
+    mute = []
+    for language in speech.languages():
+        try:
+            speech.say("a e i o u", language)
+        except ValueError:
+            mute.append(language)
+    assert len(speech.languages()) > 100 and len(mute) <= 5, mute  # a few read their own script alone
+    for speaker in speech.speakers():
+        assert speech.say("rocket", f"en-gb+{speaker}").seconds > 0.2
+    assert capfd.readouterr().err == ""
+
+
+def test_threads_take_turns(waves):
+    expected = {name: speech.say(name, rate=200).seconds for name in NAMES}
+    found: dict[str, list[float]] = {name: [] for name in NAMES}
+
+    def speak(name: str) -> None:
+        found[name] += [speech.say(name, rate=200).seconds for _ in range(15)]
+
+    threads = [threading.Thread(target=speak, args=(name,)) for name in NAMES]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name, seconds in found.items():  # breath and flutter make a length vary by a few thousandths
+        assert len(seconds) == 15 and np.allclose(seconds, expected[name], atol=0.02)
+
+
+def test_a_path_that_the_library_cannot_hold_is_refused(tmp_path):
+    with pytest.raises(assets.AssetError, match="more than 140 bytes.*COURSE_CACHE"):
+        speech._Synthesiser(tmp_path / ("long" * 40), tmp_path / "library.so")
+
+
+def test_say_all_goes_through_voices_then_texts():
+    said = speech.say_all(["dog", "helicopter"], ["en-gb+f1", "en-us+m1"], np.random.default_rng(3))
+    lengths = [len(wave.samples) for wave in said]
+    assert len(said) == 4 and lengths[1] > lengths[0] and lengths[3] > lengths[2]
+    again = speech.say_all(["dog", "helicopter"], ["en-gb+f1", "en-us+m1"], np.random.default_rng(3))
+    assert np.allclose([wave.seconds for wave in said], [wave.seconds for wave in again], atol=0.02)
+
+
+def test_held_out_voices_share_no_speaker_with_training():
+    def parts(voices):
+        return [set(part) for part in zip(*(voice.split("+") for voice in voices), strict=True)]
+
+    accents, speakers = parts(speech.TRAINING_VOICES)
+    (known_accents, new_speakers), (new_accents, others) = map(parts, speech.HELD_OUT_VOICES.values())
+    assert len(set(speech.TRAINING_VOICES)) == len(speakers) == 24
+    assert not speakers & (new_speakers | others)
+    assert known_accents <= accents and not new_accents & accents
+    for voice in {*speech.TRAINING_VOICES, *sum(speech.HELD_OUT_VOICES.values(), ())}:
+        speech.say("dog", voice)
+
+
+# --- noise ------------------------------------------------------------------------------------------------------
+
+
+@given(st.floats(-20, 40), st.floats(0.001, 10), st.floats(0.001, 100))
+@settings(max_examples=50, deadline=None)
+def test_noise_has_the_ratio_that_was_asked_for(snr, loudness, of_noise):
+    clean, rough = loudness * np.sin(np.arange(2000, dtype=np.float32) / 7), of_noise * noise(2500)
+    noisy = speech.add_noise(clean, rough, snr).astype(float)
+    scale, amount = np.linalg.lstsq(np.stack([clean, rough[:2000]], axis=1).astype(float), noisy, rcond=None)[0]
+    measured = 10 * np.log10(np.mean((scale * clean) ** 2) / np.mean((amount * rough[:2000]) ** 2))
+    assert np.abs(noisy).max() <= 1 + 1e-6 and measured == pytest.approx(snr, abs=0.01)
+
+
+def test_noise_that_does_not_fit_is_refused(waves):
+    with pytest.raises(ValueError, match="10 samples of noise are too few"):
+        speech.add_noise(waves[0], noise(10), 10)
+    for clean, rough in ((waves[0], np.zeros_like(waves[0])), (np.zeros(50, np.float32), noise(50))):
+        with pytest.raises(ValueError, match="Silence has no signal-to-noise ratio"):
+            speech.add_noise(clean, rough, 10)
+
+
+def test_subtraction_brings_the_word_nearer_and_leaves_a_quiet_one_alone(waves):
+    for wave in waves:
+        rough = 0.3 * wave.std() * noise(len(wave) + 6000)
+        noisy = wave + rough[: len(wave)]
+        cleaned = encoders.subtract_noise(noisy, rough[len(wave) :])
+        assert cleaned.shape == wave.shape and cleaned.dtype == np.float32
+        assert np.mean((cleaned - wave) ** 2) < 0.6 * np.mean((noisy - wave) ** 2)
+        untouched = encoders.subtract_noise(wave, np.zeros(6000, np.float32))
+        np.testing.assert_allclose(untouched, wave, atol=1e-4)
+
+
+# --- spectrograms -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bins, bands, rate", [(257, 40, 22_050), (513, 80, 22_050), (257, 23, 16_000)])
+def test_mel_filters_equal_those_of_transformers(bins, bands, rate):
+    theirs = audio_utils.mel_filter_bank(bins, bands, 0.0, encoders.TOP_HERTZ, rate, norm=None, mel_scale="htk")
+    np.testing.assert_allclose(encoders.mel_filters(bins, bands, rate), theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_log_mel_equals_a_slow_loop_and_transformers(waves):
+    samples, window = waves[2].astype(float), 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(512) / 512)
+    padded = np.pad(samples, 256)
+    rows = [np.abs(np.fft.rfft(padded[s : s + 512] * window)) ** 2 for s in range(0, len(padded) - 511, 256)]
+    decibels = 10 * np.log10(np.maximum(np.array(rows) @ encoders.mel_filters().numpy(), 1e-10))
+    slow = np.maximum(decibels - decibels.max(), -60) / 20
+    ours = encoders.log_mel(torch.from_numpy(waves[2])).numpy()
+    np.testing.assert_allclose(ours, slow, atol=2e-3)
+    theirs = audio_utils.spectrogram(
+        waves[2], window, 512, 256, pad_mode="constant", power=2.0, mel_filters=encoders.mel_filters().numpy(),
+        log_mel="dB",
+    ).T  # fmt: skip
+    np.testing.assert_allclose(ours, np.maximum(theirs - theirs.max(), -60) / 20, atol=2e-3)
+    assert ours.max() == 0 and ours.min() >= -3
+
+
+def test_loudness_does_not_matter_and_batches_are_rows(waves):
+    one = torch.from_numpy(waves[0])
+    torch.testing.assert_close(encoders.log_mel(one / 7), encoders.log_mel(one), rtol=0, atol=1e-3)
+    both = encoders.log_mel(torch.stack([one, one.flip(0)]))
+    torch.testing.assert_close(both[1], encoders.log_mel(one.flip(0)), rtol=0, atol=1e-4)
+
+
+def test_a_tone_lights_up_its_band():
+    seconds = torch.arange(8000) / encoders.SAMPLE_RATE
+    for hertz in (300.0, 1000.0, 4000.0):
+        loudest = encoders.log_mel(torch.sin(2 * torch.pi * hertz * seconds))[10].argmax()
+        centre = encoders.mel_filters()[:, loudest].argmax() * encoders.SAMPLE_RATE / 512
+        assert abs(centre - hertz) < 0.08 * hertz
+
+
+def test_padding_is_masked_and_silent(waves):
+    mel, mask = encoders.spectrograms(waves)
+    assert mel.shape == (*mask.shape, encoders.BANDS)
+    for row, wave in enumerate(waves):
+        alone = encoders.log_mel(torch.from_numpy(wave))
+        assert mask[row].sum() == len(alone) == 1 + len(wave) // encoders.HOP and mask[row, : len(alone)].all()
+        torch.testing.assert_close(mel[row, : len(alone)], alone)
+        assert (mel[row, len(alone) :] == -3).all()
+
+
+# --- the encoder ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_what_is_padding_is_not_heard(waves, training):
+    torch.manual_seed(0)
+    mel, mask = encoders.spectrograms(waves)
+    encoder = SpeechEncoder(dim=24).train(training)
+    for norm in encoder.norms:  # batch statistics see the padding; leave them out
+        norm.eval()
+    encoded = encoder(mel, mask)
+    assert encoded.pooled.shape == (len(waves), 24) and encoded.mask.shape == encoded.unpooled.shape[:2]
+    garbage = torch.where(mask[..., None], mel, torch.randn_like(mel))
+    torch.testing.assert_close(encoder(garbage, mask).pooled, encoded.pooled)
+    for row in range(len(waves)):
+        length = int(mask[row].sum())
+        alone = encoder(mel[row : row + 1, :length], mask[row : row + 1, :length])
+        torch.testing.assert_close(alone.pooled[0], encoded.pooled[row], rtol=1e-4, atol=1e-5)
+        positions = alone.unpooled.shape[1]
+        assert encoded.mask[row].sum() == positions
+        torch.testing.assert_close(alone.unpooled[0], encoded.unpooled[row, :positions], rtol=1e-4, atol=1e-5)
+
+
+def test_the_pooled_vector_is_the_mean_over_real_positions_and_order_matters(waves):
+    torch.manual_seed(0)
+    mel, mask = encoders.spectrograms(waves)
+    encoder = SpeechEncoder(dim=24).eval()
+    pooled, unpooled, positions = encoder(mel, mask)
+    means = [row[real].mean(dim=0) for row, real in zip(unpooled, positions, strict=True)]
+    torch.testing.assert_close(pooled, torch.stack(means))
+    length = int(mask[0].sum())
+    backwards = encoder(mel[:1, :length].flip(1), mask[:1, :length]).pooled
+    assert not torch.allclose(backwards, pooled[:1], atol=1e-3)
+
+
+def test_training_learns_words_for_another_voice_and_repeats_exactly():
+    names = [one.names["en"] for one in emoji.sixty()[::10]]
+    rng = np.random.default_rng(1)
+    train, test = (
+        encoders.spectrograms([wave.samples for wave in speech.say_all(names, voices, rng)])
+        for voices in (speech.TRAINING_VOICES[:12], speech.HELD_OUT_VOICES["new speakers"][:4])
+    )
+    runs = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        model = encoders.NameRecogniser(len(names), dim=32)
+        losses = encoders.train_recogniser(model, *train, torch.arange(6).repeat(12), epochs=12, seed=5)
+        runs.append((losses, model(*test)))
+    assert runs[0][0] == runs[1][0] and len(runs[0][0]) == 12 * 3 and not model.training
+    targets = torch.arange(6).repeat(4)
+    assert (runs[0][1].argmax(dim=1) == targets).float().mean() > 0.6  # chance is 1 in 6
+    assert F.cross_entropy(runs[0][1], targets) < 1.2
