@@ -7,3 +7,4 @@ _CHECKOUT = _PACKAGE.parent / "data"
 
 # In a checkout, data/ lies beside the package; in a wheel, as on Colab, it travels inside.
 DATA = _CHECKOUT if (_CHECKOUT / "README.md").exists() else _PACKAGE / "_data"
+CHECKPOINTS = DATA / "checkpoints"

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import json
 import math
-import os
 import signal
 import sys
 import threading
@@ -21,14 +20,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import safetensors
-import safetensors.torch
 import torch
 from sklearn.metrics import classification_report
 from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from course_utils.checkpoints import CheckpointError, load_checkpoint, load_weights, save_checkpoint, write_atomically
 from course_utils.metrics import accuracy_by_type
 from course_utils.trackers import NoTracker, Tracker
 
@@ -401,10 +399,6 @@ def _postfix(bar: tqdm, run: _Run) -> None:
 # --- the state of a run -----------------------------------------------------------------------------------------
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be read, written, or used with this model."""
-
-
 class _Run:
     """All that changes during a run, and how it is kept."""
 
@@ -473,7 +467,7 @@ class _Run:
                 "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             },
         }
-        _write_atomically(self.folder / "last.pt", lambda path: torch.save(state, path))
+        write_atomically(self.folder / "last.pt", lambda path: torch.save(state, path))
 
     def load(self) -> None:
         path = self.folder / "last.pt"
@@ -484,7 +478,7 @@ class _Run:
         except Exception as error:  # torch raises whatever the damage happens to cause
             raise CheckpointError(f"{path} is damaged ({error}). Delete it to start afresh.") from error
         self._check_settings(path, json.loads(state["settings"]))
-        _load_weights(self.model, state["model"], path)
+        load_weights(self.model, state["model"], path)
         self.optimizer.load_state_dict(state["optimizer"])
         self.history = History(**json.loads(state["history"]))
         self.epoch, self.steps_in_epoch = state["epoch"], state["steps_in_epoch"]
@@ -501,59 +495,3 @@ class _Run:
         other = [f"{name} was {saved.get(name)}, now {now[name]}" for name in now if saved.get(name) != now[name]]
         if other:
             raise CheckpointError(f"{path} is of a run with other settings: {'; '.join(other)}. Use another folder.")
-
-
-def save_checkpoint(model: nn.Module, path: str | Path, about: dict | None = None) -> None:
-    """Write the model's weights as safetensors, with notes about them; what stood there survives a failure.
-
-    Raises:
-        CheckpointError: If the file cannot be written, for instance because the disk is full.
-    """
-    weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
-    notes = {name: json.dumps(value) for name, value in (about or {}).items()}
-    _write_atomically(Path(path), lambda place: safetensors.torch.save_file(weights, place, metadata=notes))
-
-
-def load_checkpoint(model: nn.Module, path: str | Path) -> dict:
-    """Load weights that :func:`save_checkpoint` wrote into the model; the notes about them.
-
-    Raises:
-        CheckpointError: If the file is missing, damaged, or of another model; the model is then as it was.
-    """
-    try:
-        with safetensors.safe_open(path, framework="pt") as opened:
-            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
-            notes = opened.metadata() or {}
-    except FileNotFoundError as error:
-        raise CheckpointError(f"There is no checkpoint {path}. Train the model first.") from error
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}). Make or fetch it again.") from error
-    _load_weights(model, weights, Path(path))
-    return {name: json.loads(value) for name, value in notes.items()}
-
-
-def _load_weights(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
-    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    saved = {name: tuple(value.shape) for name, value in weights.items()}
-    if own != saved:
-        differing = sorted(name for name in own.keys() | saved.keys() if own.get(name) != saved.get(name))
-        first = differing[0]
-        raise CheckpointError(
-            f"{path} is of another model: {len(differing)} weights differ. The first is {first}: "
-            f"{saved.get(first, 'missing')} in the file, {own.get(first, 'missing')} in the model."
-        )
-    model.load_state_dict(weights)
-
-
-def _write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Write beside the file, then put it in its place: a reader sees the old one or the new one, never a half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(beside)
-        beside.replace(path)
-    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        remedy = "Free some space or choose another folder; what was saved before is untouched."
-        raise CheckpointError(f"{path} could not be written ({error}). {remedy}") from error
-    finally:
-        beside.unlink(missing_ok=True)

@@ -82,7 +82,7 @@ def test_imports_are_declared():
 
 
 LAYERS = (  # what is imported stands further down
-    {"authoring", "benchmark", "widgets"},
+    {"authoring", "benchmark", "recipes", "widgets"},
     {"lesson"},
     {"plots", "training"},
     {"trackers", "metrics", "checks", "reasoners"},
@@ -90,7 +90,7 @@ LAYERS = (  # what is imported stands further down
     {"encoders"},
     {"datasets"},
     {"llm"},
-    {"assets", "pretrained"},
+    {"assets", "checkpoints", "pretrained"},
     {"cache", "paths", "bootstrap"},
 )
 

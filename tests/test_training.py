@@ -218,45 +218,6 @@ def test_resume_refuses_other_settings_other_models_and_damage(batches, tmp_path
         training.fit(Model(), batches, folder=tmp_path, resume=True, **SETTINGS)
 
 
-# --- checkpoints ------------------------------------------------------------------------------------------------
-
-
-def test_a_checkpoint_brings_weights_and_notes_back(tmp_path):
-    model, other = Model(seed=1), Model(seed=2)
-    training.save_checkpoint(model, tmp_path / "model.safetensors", {"epochs": 3})
-    assert training.load_checkpoint(other, tmp_path / "model.safetensors") == {"epochs": 3}
-    assert torch.equal(weights_of(model), weights_of(other))
-
-
-def test_checkpoints_that_cannot_be_used_say_why(tmp_path):
-    model, path = Model(), tmp_path / "model.safetensors"
-    with pytest.raises(training.CheckpointError, match="There is no checkpoint"):
-        training.load_checkpoint(model, path)
-    training.save_checkpoint(model, path)
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(training.CheckpointError, match="damaged"):
-        training.load_checkpoint(model, path)
-    training.save_checkpoint(nn.Linear(2, 2), path)
-    before = weights_of(model)
-    with pytest.raises(training.CheckpointError, match="another model"):
-        training.load_checkpoint(model, path)
-    assert torch.equal(weights_of(model), before)
-
-
-def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
-    path = tmp_path / "model.safetensors"
-    training.save_checkpoint(Model(seed=1), path)
-    kept = path.read_bytes()
-
-    def full(*_args, **_kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(training.safetensors.torch, "save_file", full)
-    with pytest.raises(training.CheckpointError, match="could not be written.*No space left"):
-        training.save_checkpoint(Model(seed=2), path)
-    assert path.read_bytes() == kept and list(tmp_path.iterdir()) == [path]
-
-
 # --- trackers ---------------------------------------------------------------------------------------------------
 
 

