@@ -187,7 +187,9 @@ def heatmap(
     table = _array(values)
     if table.shape != (len(rows), len(columns)):
         raise ValueError(f"{len(rows)} rows and {len(columns)} columns do not fit values of shape {table.shape}.")
-    figure, axis = plt.subplots(figsize=(1.8 + 0.55 * len(columns), 1.2 + 0.38 * len(rows)), layout="constrained")
+    labels = 0.085 * max(len(name) for name in rows)  # inches
+    size = (1.5 + labels + 0.55 * len(columns), 1.2 + 0.38 * len(rows))
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
     sns.heatmap(
         table, ax=axis, cmap="viridis", annot=table.size <= 100, fmt=".2f", annot_kws={"fontsize": 8},
         xticklabels=columns, yticklabels=rows, cbar_kws={"label": unit},
