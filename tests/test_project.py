@@ -145,7 +145,7 @@ def test_every_module_has_its_tests():
     elsewhere = {  # module -> the tests that cover it
         "shapes_scenes": "shapes", "shapes_questions": "shapes", "trackers": "training", "bootstrap": "project",
         "paths": "project", "benchmark": "project", "attention": "alignment", "reasoners": "models",
-        "encoded": "models", "image": "models", "text": "text_encoders",
+        "encoded": "models", "image": "image_encoders", "text": "text_encoders", "grid_cnn": "image_encoders",
     }  # fmt: skip
     assert [m.name for m in modules if f"test_{elsewhere.get(m.stem, m.stem)}.py" not in tested] == []
 
