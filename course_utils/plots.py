@@ -243,6 +243,33 @@ def curves(
     return Shown(figure, alt or f"{title or ylabel} against {xlabel}: {ends}.")
 
 
+def name_map(points, names: Sequence[str], groups: Sequence[str], *, title: str = "", alt: str | None = None) -> Shown:
+    """Named points in a plane, one colour and marker for each group: a space of embeddings in two dimensions.
+
+    Args:
+        points: (n, 2).
+        names: Of the points, written beside them.
+        groups: Of the points, in the legend.
+        title: Above the figure.
+        alt: Alternative text; by default how many points of which groups.
+    """
+    places, kinds = _array(points), list(dict.fromkeys(groups))
+    if places.shape != (len(names), 2) or len(groups) != len(names):
+        raise ValueError(f"{len(names)} names and {len(groups)} groups do not fit points of shape {places.shape}.")
+    figure, axis = plt.subplots(figsize=(9, 6.2), layout="constrained")
+    for number, kind in enumerate(kinds):
+        rows = [i for i, group in enumerate(groups) if group == kind]
+        axis.scatter(*places[rows].T, color=PALETTE[number % 10], marker="os^DvPX*<>"[number % 10], s=28, label=kind)
+    close = np.abs(places[:, None] - places) < np.ptp(places, axis=0) * (0.09, 0.025)  # where labels would overlap
+    for i, (x, y) in enumerate(places):
+        below = (close[i].all(axis=1) & (places[:, 1] > y)).any()
+        axis.annotate(names[i], (x, y), xytext=(3, -9 if below else 3), textcoords="offset points", fontsize=7.5)
+    axis.margins(0.09)
+    axis.set(xticks=[], yticks=[], title=title)
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return Shown(figure, alt or f"{title}. {len(names)} names in {len(kinds)} groups: {', '.join(kinds)}.")
+
+
 def running_mean(values: np.ndarray, width: int) -> np.ndarray:
     """Mean of each value and the ``width`` - 1 before it (fewer at the start), same length as ``values``."""
     if width <= 1:

@@ -32,6 +32,7 @@ DRAWN = {
     "confusion": (lambda: plots.confusion(["yes", "no", "no"], ["yes", "yes", "no"], ["yes", "no"]), "no 50%"),
     "by type": (lambda: plots.by_type({"blind": TABLE}, reference={"guessing": 0.1}), "shape 50.0%"),
     "ladder": (lambda: plots.ladder(RUNGS, highlight="seeing"), "blind 67.0%; seeing 99.0%"),
+    "name map": (lambda: plots.name_map(np.eye(3)[:, :2], list("abc"), ["x", "y", "x"]), "3 names in 2 groups: x, y"),
     "map": (lambda: plots.course_map(["alignment"]), "alignment, lessons 04"),
 }
 
@@ -63,6 +64,7 @@ def test_alt_text_is_escaped_and_never_empty():
         (lambda: plots.pictures([PICTURE], ["a", "b"]), "1 pictures need as many titles, not 2"),
         (lambda: plots.attention(PICTURE, np.ones((2, 8, 8)), ["one"]), "2 maps need as many words, not 1"),
         (lambda: plots.heatmap(np.eye(2), ["a"], ["b", "c"]), "do not fit"),
+        (lambda: plots.name_map(np.eye(3), list("abc"), list("xyz")), "do not fit points"),
         (lambda: plots.course_map(["kitchen"]), "no kitchen"),
     ],
 )
