@@ -28,8 +28,8 @@ class LessonInfo:
 LESSONS = {
     "00": LessonInfo("Start here", cpu_seconds=110),
     "01": LessonInfo("Text encoders", cpu_seconds=70),
-    "02": LessonInfo("Image encoders", cpu_seconds=110),
-    "03": LessonInfo("Speech encoders", cpu_seconds=110),
+    "02": LessonInfo("Image encoders", cpu_seconds=100),
+    "03": LessonInfo("Speech encoders", cpu_seconds=80),
 }
 
 

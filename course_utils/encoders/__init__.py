@@ -5,7 +5,7 @@ All of them give the same three things, an :class:`Encoded`: one vector for the 
 """
 
 from course_utils.encoders.encoded import Encoded
-from course_utils.encoders.image import EfficientNetLite, GridCNN, SmallCNN
+from course_utils.encoders.image import EfficientNetLite, GridCNN, SmallCNN, SmallViT
 from course_utils.encoders.speech import SpeechEncoder
 from course_utils.encoders.text import MiniLM, QuestionLSTM, TextTransformer, mean_pool
 
@@ -16,6 +16,7 @@ __all__ = [
     "MiniLM",
     "QuestionLSTM",
     "SmallCNN",
+    "SmallViT",
     "SpeechEncoder",
     "TextTransformer",
     "mean_pool",

@@ -100,6 +100,57 @@ class GridCNN(nn.Module):
         return dict(zip(CELL_CLASSES, parts, strict=True))
 
 
+def patchify(pictures: torch.Tensor, side: int = 8) -> torch.Tensor:
+    """Cut pictures into squares: (batch, channels, h, w) to (batch, h/side · w/side, channels · side · side).
+
+    Patches go row by row from the top left; within one, channel by channel, row by row.
+
+    Raises:
+        ValueError: If height or width is not a multiple of ``side``.
+    """
+    batch, channels, height, width = pictures.shape
+    if height % side or width % side:
+        raise ValueError(f"{height}×{width} pixels do not divide into patches of {side}×{side}. Resize or pad first.")
+    blocks = pictures.reshape(batch, channels, height // side, side, width // side, side)
+    return blocks.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+
+class SmallViT(nn.Module):
+    """A small Vision Transformer (Dosovitskiy and others, 2021): 64 patches of 8×8 pixels, read like words.
+
+    In place of a class token it keeps all positions, so that its regions are those of :class:`GridCNN`.
+
+    Args:
+        dim: Features of a region.
+        layers: Transformer layers.
+        heads: Attention heads of each; they divide ``dim``.
+    """
+
+    def __init__(self, dim: int = 64, layers: int = 2, heads: int = 4) -> None:
+        super().__init__()
+        self.project = nn.Linear(3 * 8 * 8, dim)
+        self.positions = nn.Parameter(0.02 * torch.randn(64, dim))
+        layer = nn.TransformerEncoderLayer(
+            dim, heads, 2 * dim, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, layers, norm=nn.LayerNorm(dim), enable_nested_tensor=False)
+        self.head = nn.Linear(dim, sum(CELL_CLASSES.values()))
+
+    def forward(self, pictures: torch.Tensor) -> Encoded:
+        """Encode pictures, (batch, 3, 64, 64), into 64 regions, row by row from the top left.
+
+        Raises:
+            ValueError: If the pictures have another size.
+        """
+        if pictures.shape[1:] != (3, 64, 64):
+            raise ValueError(f"SmallViT reads (batch, 3, 64, 64), not {tuple(pictures.shape)}: it has 64 positions.")
+        regions = self.layers(self.project(patchify(pictures)) + self.positions)  # (batch, 64, dim)
+        mask = regions.new_ones(regions.shape[:2], dtype=torch.bool)
+        return Encoded(regions.mean(dim=1), regions, mask)
+
+    cell_logits = GridCNN.cell_logits  # the same head
+
+
 # --- the real ones -----------------------------------------------------------------------------------------------
 
 
