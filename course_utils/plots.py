@@ -102,7 +102,7 @@ def pictures(
         _draw(axis, image)
         if captions:
             colour = "black" if correct is None else RIGHT if correct[number] else WRONG
-            axis.set_title(captions[number], fontsize=7.5, color=colour, fontweight="normal", y=-0.03, va="top")
+            axis.set_title(captions[number], fontsize=7.5, color=colour, fontweight="normal", y=0, pad=-3, va="top")
     return Shown(figure, alt or f"{len(images)} pictures: " + "; ".join(t.replace("\n", " ") for t in titles))
 
 

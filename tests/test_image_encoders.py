@@ -142,10 +142,11 @@ def test_the_checkpoint_says_how_it_was_made_and_what_it_reaches():
 
 
 def test_the_comparison_has_a_row_for_each_run(few, monkeypatch):
-    monkeypatch.setattr(compare_encoders, "EPOCHS", {"short": {GridCNN: 1, SmallViT: 2}})
+    runs = (("short", "GridCNN", GridCNN, 1, 6e-3), ("short", "SmallViT", SmallViT, 2, 2e-3))
+    monkeypatch.setattr(compare_encoders, "RUNS", runs)
     table = compare_encoders.compare(few, few, range(2))
-    assert table["encoder"].tolist() == ["GridCNN", "SmallViT"] * 2 and table["seed"].tolist() == [0, 0, 1, 1]
-    assert table["epochs"].tolist() == [1, 2] * 2 and (table["cpu_seconds"] > 0).all()
+    assert table["encoder"].tolist() == ["GridCNN"] * 2 + ["SmallViT"] * 2 and table["seed"].tolist() == [0, 1] * 2
+    assert table["epochs"].tolist() == [1, 1, 2, 2] and (table["cpu_seconds"] > 0).all()
     assert table["things_right"].between(0, 1).all()
 
 

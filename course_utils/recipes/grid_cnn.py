@@ -49,7 +49,14 @@ def cell_loss(model: GridCNN, pictures: torch.Tensor, targets: torch.Tensor) -> 
 
 
 def train_cells(
-    model: GridCNN, pictures: np.ndarray, targets: torch.Tensor, *, epochs: int, seed: int = 0, progress: bool = False
+    model: GridCNN,
+    pictures: np.ndarray,
+    targets: torch.Tensor,
+    *,
+    epochs: int,
+    rate: float = RATE,
+    seed: int = 0,
+    progress: bool = False,
 ) -> list[float]:
     """Train on the labels of cells, with AdamW and one rise and fall of the learning rate; the loss of each step.
 
@@ -58,14 +65,15 @@ def train_cells(
         pictures: (n, 64, 64, 3) uint8.
         targets: (n, 3, 64), as :func:`labels` gives them.
         epochs: Passes over all pictures.
+        rate: The highest learning rate.
         seed: Of the shuffling.
         progress: Whether to draw a progress bar.
     """
     device = next(model.parameters()).device
     generator, losses = torch.Generator().manual_seed(seed), []
     batches = [rows for _ in range(epochs) for rows in torch.randperm(len(pictures), generator=generator).split(BATCH)]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=RATE, total_steps=len(batches), pct_start=0.15)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=len(batches), pct_start=0.15)
     model.train()
     for rows in tqdm(batches, desc="training", disable=not progress):
         loss = cell_loss(model, to_tensor(pictures[rows.numpy()]).to(device), targets[rows].to(device))
