@@ -146,6 +146,7 @@ def test_every_module_has_its_tests():
         "shapes_scenes": "shapes", "shapes_questions": "shapes", "trackers": "training", "bootstrap": "project",
         "paths": "project", "benchmark": "project", "attention": "alignment", "reasoners": "models",
         "encoded": "models", "image": "image_encoders", "text": "text_encoders", "grid_cnn": "image_encoders",
+        "compare_encoders": "image_encoders",
     }  # fmt: skip
     assert [m.name for m in modules if f"test_{elsewhere.get(m.stem, m.stem)}.py" not in tested] == []
 
