@@ -85,8 +85,8 @@ class PlacedRegions(nn.Module):
     def __init__(self, region_dim: int, dim: int, side: int = 8) -> None:
         super().__init__()
         self.project = nn.Linear(region_dim, dim)
-        self.row = nn.Parameter(0.5 * torch.randn(side, 1, dim))
-        self.column = nn.Parameter(0.5 * torch.randn(1, side, dim))
+        self.row = nn.Parameter(0.05 * torch.randn(side, 1, dim))
+        self.column = nn.Parameter(0.05 * torch.randn(1, side, dim))
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, regions: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,202 @@
+"""The ladder: ``python -m course_utils.ladder`` trains every rung over three seeds and writes data/ladder.csv.
+
+Every rung answers the same questions about the same pictures of shapes, from the same frozen regions (see
+:mod:`course_utils.grid`), with the same question encoder and the same head. What differs is how picture and question
+are aligned. Seeds change the weights' start and the order of the pictures.
+
+Two runs go at a time, each on one thread, so that the CPU seconds of a run are those of one core. The same seed gives
+the same accuracy to a few tenths of a point on another machine: sums of floating-point numbers depend on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import nn
+
+from course_utils import grid, rungs, training
+from course_utils.alignment.attention import AdditiveAttention, DotProductAttention, MultiHeadCrossAttention
+from course_utils.alignment.bilinear import MFB, MLB, MUTAN, FullBilinear
+from course_utils.checkpoints import write_atomically
+from course_utils.datasets import shapes
+from course_utils.lesson import describe, seed_everything
+from course_utils.paths import DATA
+from course_utils.reasoners import GridVQA
+
+RESULTS = DATA / "ladder.csv"
+SEEDS = (0, 1, 2)
+DIM = 64
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A method on the ladder and how it is trained.
+
+    Attributes:
+        align: Makes the part that differs (see :mod:`course_utils.rungs`).
+        out: Features that it gives.
+        epochs: Passes over the training pictures, chosen so that a run takes at most 90 CPU seconds.
+        learning_rate: At the end of the warm-up.
+        pictures: To a batch, each with its eight questions.
+    """
+
+    align: Callable[[], nn.Module]
+    out: int = DIM
+    epochs: int = 10
+    learning_rate: float = 2e-3
+    pictures: int = 16
+
+    def build(self) -> GridVQA:
+        """The model, untrained."""
+        return GridVQA(len(grid.vocabulary()), len(shapes.ANSWERS), self.align(), self.out, DIM)
+
+
+RUNGS: dict[str, Rung] = {
+    "question only": Rung(rungs.QuestionOnly),
+    "picture only": Rung(rungs.PictureOnly),
+    "mean pool + concatenation": Rung(lambda: rungs.Concatenation(DIM), out=2 * DIM),
+    "full bilinear": Rung(lambda: rungs.PooledBilinear(FullBilinear(DIM, DIM, DIM), DIM, DIM)),
+    "MLB": Rung(lambda: rungs.PooledBilinear(MLB(DIM, DIM, DIM, rank=256), DIM, DIM)),
+    "MUTAN": Rung(lambda: rungs.PooledBilinear(MUTAN(DIM, DIM, DIM, rank=5), DIM, DIM)),
+    "MFB": Rung(lambda: rungs.PooledBilinear(MFB(DIM, DIM, DIM, factor=5), DIM, DIM)),
+    "additive attention": Rung(lambda: rungs.SingleLook(AdditiveAttention(DIM), DIM)),
+    "dot-product attention": Rung(lambda: rungs.SingleLook(DotProductAttention(DIM), DIM)),
+    "two-hop attention": Rung(lambda: rungs.SeveralHops(DIM, 2)),
+    "three-hop attention": Rung(lambda: rungs.SeveralHops(DIM, 3)),
+    "multi-head attention": Rung(lambda: rungs.SingleLook(MultiHeadCrossAttention(DIM, heads=4), DIM)),
+}
+
+
+# --- the results -------------------------------------------------------------------------------------------------
+
+
+def load() -> pd.DataFrame:
+    """The stored results: one row for each method and seed.
+
+    Columns: method, seed, parameters, cpu_seconds, test (accuracy over all questions of the test split), one column
+    for each type in ``shapes.TYPES`` (on the test split), compositional (over the compositional split), machine, torch.
+    """
+    return pd.read_csv(RESULTS)
+
+
+def summary(table: pd.DataFrame, column: str = "test") -> pd.DataFrame:
+    """Mean over seeds and the largest distance of a seed from it: columns method, accuracy, spread; lowest first."""
+    groups = table.groupby("method", sort=False)[column]
+    accuracy, spread = groups.mean(), groups.agg(lambda runs: (runs - runs.mean()).abs().max())
+    rows = pd.DataFrame({"method": accuracy.index, "accuracy": accuracy.values, "spread": spread.values})
+    return rows.sort_values("accuracy", ignore_index=True)
+
+
+def results_table(table: pd.DataFrame | None = None) -> str:
+    """The table as the README shows it: mean over seeds ± the largest distance of a seed from it, in per cent."""
+    table = load() if table is None else table
+    columns = ("test", *shapes.TYPES, "compositional")
+    lines = ["| method | " + " | ".join(columns) + " | weights | CPU s |", "|---|" + "---|" * (len(columns) + 2)]
+    parts = {column: summary(table, column).set_index("method") for column in columns}
+    for method in parts["test"].index:
+        means = [100 * parts[column].loc[method, "accuracy"] for column in columns]
+        cells = [f"{mean:.1f}" for mean in means]
+        cells[0] += f" ± {100 * parts['test'].loc[method, 'spread']:.1f}"
+        runs = table[table["method"] == method]
+        lines.append(
+            f"| {method} | " + " | ".join(cells)
+            + f" | {runs['parameters'].iloc[0]:,} | {runs['cpu_seconds'].mean():.0f} |"
+        )  # fmt: skip
+    return "\n".join(lines)
+
+
+# --- making them --------------------------------------------------------------------------------------------------
+
+
+def train_rung(
+    rung: Rung, data: grid.GridQuestions, seed: int, *, epochs: int | None = None, progress: bool = False,
+    validation: grid.GridQuestions | None = None, device: torch.device | str = "cpu",
+) -> tuple[GridVQA, training.History]:  # fmt: skip
+    """Train a rung from its seed.
+
+    Args:
+        rung: One of ``RUNGS``.
+        data: Training pictures and questions.
+        seed: Of the weights and of the order of the pictures.
+        epochs: Passes over the data, where not the rung's own.
+        progress: Whether to draw a progress bar.
+        validation: Measured after every epoch, where given.
+        device: Where to train.
+    """
+    seed_everything(seed)
+    model = rung.build().to(device)
+    batches = grid.Batches(data, rung.pictures, shuffle=True, seed=seed)
+    history = training.fit(
+        model, batches, grid.Batches(validation, 64) if validation else None, epochs=epochs or rung.epochs,
+        learning_rate=rung.learning_rate, warmup=0.05, progress=progress,
+    )  # fmt: skip
+    return model, history
+
+
+def measure(method: str, seed: int, data: dict[str, grid.GridQuestions]) -> dict:
+    """Train one rung with one seed and measure it: a row of the table."""
+    began = time.process_time()
+    model, _ = train_rung(RUNGS[method], data["train"], seed)
+    seconds = time.process_time() - began
+    results = {
+        name: training.evaluate(model, grid.Batches(data[name], 64), shapes.ANSWERS)
+        for name in ("test", "compositional")
+    }
+    by_type = results["test"].by_type.set_index("type")["accuracy"]
+    return {
+        "method": method, "seed": seed, "parameters": sum(weight.numel() for weight in model.parameters()),
+        "cpu_seconds": round(seconds, 1), "test": results["test"].accuracy,
+        **{kind: by_type[kind] for kind in shapes.TYPES}, "compositional": results["compositional"].accuracy,
+        "machine": f"{platform.machine()}, {describe(torch.device('cpu'))}", "torch": torch.__version__.split("+")[0],
+    }  # fmt: skip
+
+
+def climb(methods: Sequence[str], seeds: Sequence[int], workers: int = 2) -> pd.DataFrame:
+    """Measure every method with every seed; each row is stored as soon as it is known."""
+    jobs = [(method, seed) for method in methods for seed in seeds]
+    with multiprocessing.get_context("spawn").Pool(workers, initializer=_one_thread) as pool:
+        for row in pool.imap_unordered(_measure, jobs):
+            store(row)
+            print(f"{row['method']}, seed {row['seed']}: {row['test']:.1%}, {row['cpu_seconds']:.0f} s", flush=True)
+    return load()
+
+
+def store(row: dict) -> None:
+    """Write a row into the table, in the order of ``RUNGS`` and of the seeds, in place of an older one."""
+    rows = load() if RESULTS.exists() else pd.DataFrame(columns=list(row))
+    older = (rows["method"] == row["method"]) & (rows["seed"] == row["seed"])
+    rows = pd.concat([rows[~older], pd.DataFrame([row])] if len(rows) else [pd.DataFrame([row])])
+    order = {method: place for place, method in enumerate(RUNGS)}
+    rows = rows.sort_values(
+        ["method", "seed"], key=lambda values: values.map(order) if values.name == "method" else values
+    )
+    write_atomically(RESULTS, lambda path: rows.to_csv(path, index=False, float_format="%.4f"))
+
+
+_data: dict[str, grid.GridQuestions] = {}  # of a worker
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    _data.update({name: grid.load(name) for name in ("train", "test", "compositional")})
+
+
+def _measure(job: tuple[str, int]) -> dict:
+    return measure(*job, _data)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", nargs="+", default=list(RUNGS), choices=list(RUNGS), metavar="METHOD")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    parser.add_argument("--workers", type=int, default=2, help="runs at a time, each on one thread")
+    asked = parser.parse_args()
+    climb(asked.methods, asked.seeds, asked.workers)
+    print(results_table())
