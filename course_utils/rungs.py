@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from course_utils.alignment import attention, bilinear
+from course_utils.alignment import attention
 from course_utils.encoders import Encoded
 
 
