@@ -49,8 +49,9 @@ class FullBilinear(nn.Module):
 
     def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """left (..., left) and right (..., right), which broadcast, to (..., out)."""
-        pairs = left.unsqueeze(-1) * right.unsqueeze(-2)  # (..., left, right)
-        return pairs.flatten(-2) @ self.weight.flatten(0, 1) + self.bias
+        # The right side first: one picture among many questions then meets the tensor once.
+        half = torch.einsum("...j,ijo->...io", right, self.weight)  # (..., left, out)
+        return (left.unsqueeze(-2) @ half).squeeze(-2) + self.bias
 
 
 class MLB(nn.Module):
