@@ -10,11 +10,11 @@ NOTEBOOKS ?= notebooks/
 REPO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test lint unit notebooks execute benchmark slug lock clean
+.PHONY: help setup lab test lint unit notebooks execute benchmark ladder slug lock clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
-	@echo "more:  setup · lint · unit · notebooks · execute · benchmark · slug · lock · clean"
+	@echo "more:  setup · lint · unit · notebooks · execute · benchmark · ladder · slug · lock · clean"
 
 # --- setting up ----------------------------------------------------------------------------------------------------
 
@@ -51,6 +51,10 @@ execute: setup
 # Train what the results tables quote, over three seeds. Minutes of CPU, or seconds of GPU.
 benchmark: setup
 	$(BIN)/python -m course_utils.benchmark
+
+# Train every rung of the ladder over three seeds and write data/ladder.csv: about 45 CPU minutes, two runs at a time.
+ladder: setup
+	$(BIN)/python -m course_utils.ladder
 
 # Stamp badges and setup cells: make slug REPO=owner/name
 slug: setup

@@ -14,7 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from course_utils import assets, authoring, benchmark, bootstrap
+from course_utils import assets, authoring, benchmark, bootstrap, ladder
 from course_utils.paths import DATA
 
 ROOT = authoring.ROOT
@@ -82,11 +82,11 @@ def test_imports_are_declared():
 
 
 LAYERS = (  # what is imported stands further down
-    {"authoring", "benchmark", "recipes", "widgets"},
+    {"authoring", "benchmark", "ladder", "recipes", "widgets"},
     {"lesson"},
     {"plots", "training"},
-    {"trackers", "metrics", "checks", "reasoners"},
-    {"alignment"},
+    {"trackers", "metrics", "checks", "reasoners", "rungs"},
+    {"alignment", "grid"},
     {"encoders"},
     {"datasets"},
     {"llm"},
@@ -131,7 +131,9 @@ def test_links_in_the_readmes_resolve():
 
 
 def test_the_readme_quotes_the_measured_results():
-    assert benchmark.results_table() in (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert benchmark.results_table() in readme
+    assert ladder.results_table() in readme
 
 
 def test_the_readme_lists_every_lesson():
