@@ -60,12 +60,12 @@ class Rung:
 
 RUNGS: dict[str, Rung] = {
     "question only": Rung(rungs.QuestionOnly, epochs=5),
-    "picture only": Rung(rungs.PictureOnly, epochs=5),
+    "picture only": Rung(lambda: rungs.PictureOnly(DIM), epochs=5),
     "mean pool + concatenation": Rung(lambda: rungs.Concatenation(DIM), out=2 * DIM, epochs=12),
-    "full bilinear": Rung(lambda: rungs.PooledBilinear(FullBilinear(DIM, DIM, DIM), DIM, DIM), epochs=12),
-    "MLB": Rung(lambda: rungs.PooledBilinear(MLB(DIM, DIM, DIM, rank=256), DIM, DIM), epochs=12),
-    "MUTAN": Rung(lambda: rungs.PooledBilinear(MUTAN(DIM, DIM, DIM, rank=5), DIM, DIM), epochs=11),
-    "MFB": Rung(lambda: rungs.PooledBilinear(MFB(DIM, DIM, DIM, factor=5), DIM, DIM), epochs=11),
+    "full bilinear": Rung(lambda: rungs.PooledBilinear(FullBilinear(DIM, DIM, DIM), DIM), epochs=11),
+    "MLB": Rung(lambda: rungs.PooledBilinear(MLB(DIM, DIM, DIM, rank=256), DIM), epochs=12),
+    "MUTAN": Rung(lambda: rungs.PooledBilinear(MUTAN(DIM, DIM, DIM, rank=5), DIM), epochs=11),
+    "MFB": Rung(lambda: rungs.PooledBilinear(MFB(DIM, DIM, DIM, factor=5), DIM), epochs=11),
     "additive attention": Rung(lambda: rungs.SingleLook(AdditiveAttention(DIM), DIM), epochs=9),
     "dot-product attention": Rung(lambda: rungs.SingleLook(DotProductAttention(DIM), DIM), epochs=11),
     "two-hop attention": Rung(lambda: rungs.SeveralHops(DIM, 2), epochs=9),

@@ -21,16 +21,11 @@ class QuestionOnly(nn.Module):
         return question.pooled
 
 
-class PictureOnly(nn.Module):
-    """Does not read: the same answer to every question about a picture."""
+class PooledPicture(nn.Module):
+    """The mean over regions, standardised over the pictures of a batch.
 
-    def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
-        """The mean over regions, once for each question."""
-        return mean_of(regions).expand_as(question.pooled)
-
-
-class Concatenation(nn.Module):
-    """The mean over regions beside the question's vector.
+    The means of different pictures are nearly the same vector: most cells are empty in all of them. What tells
+    pictures apart is the small rest, which standardising brings up to size.
 
     Args:
         dim: Features of a region.
@@ -38,30 +33,60 @@ class Concatenation(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(dim)
+        self.norm = nn.BatchNorm1d(dim)
+
+    def forward(self, regions: torch.Tensor) -> torch.Tensor:
+        """(pictures, regions, dim) to (pictures, 1, dim)."""
+        return self.norm(regions.mean(dim=1)).unsqueeze(1)
+
+
+class PictureOnly(nn.Module):
+    """Does not read: the same answer to every question about a picture.
+
+    Args:
+        dim: Features of a region.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.picture = PooledPicture(dim)
+
+    def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
+        """The pooled picture, once for each question."""
+        return self.picture(regions).expand_as(question.pooled)
+
+
+class Concatenation(nn.Module):
+    """The question's vector with the pooled picture beside it.
+
+    Args:
+        dim: Features of a region.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.picture = PooledPicture(dim)
 
     def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
         """(pictures, questions, 2 · dim)."""
-        picture = self.norm(mean_of(regions)).expand_as(question.pooled)
-        return torch.cat([question.pooled, picture], dim=-1)
+        return torch.cat([question.pooled, self.picture(regions).expand_as(question.pooled)], dim=-1)
 
 
 class PooledBilinear(nn.Module):
-    """Bilinear pooling of the question's vector with the mean over regions.
+    """Bilinear pooling of the question's vector with the pooled picture; the product is added to the question.
 
     Args:
-        fusion: A layer of :mod:`course_utils.alignment.bilinear`.
-        dim: Features of a region.
-        out: Features that the layer gives.
+        fusion: A layer of :mod:`course_utils.alignment.bilinear` that gives as many features as it takes.
+        dim: Features of a region and of the question.
     """
 
-    def __init__(self, fusion: nn.Module, dim: int, out: int) -> None:
+    def __init__(self, fusion: nn.Module, dim: int) -> None:
         super().__init__()
-        self.fusion, self.norm, self.out_norm = fusion, nn.LayerNorm(dim), nn.LayerNorm(out)
+        self.fusion, self.picture, self.norm = fusion, PooledPicture(dim), nn.LayerNorm(dim)
 
     def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
-        """(pictures, questions, out)."""
-        return self.out_norm(self.fusion(question.pooled, self.norm(mean_of(regions))))
+        """(pictures, questions, dim)."""
+        return self.norm(question.pooled + self.fusion(question.pooled, self.picture(regions)))
 
 
 class SingleLook(nn.Module):
@@ -97,8 +122,3 @@ class SeveralHops(nn.Module):
     def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
         """(pictures, questions, dim)."""
         return self.look(question.pooled, regions)[0]
-
-
-def mean_of(regions: torch.Tensor) -> torch.Tensor:
-    """The mean over regions, (pictures, 1, dim)."""
-    return regions.mean(dim=1, keepdim=True)
