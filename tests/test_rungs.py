@@ -44,7 +44,7 @@ def test_no_question_sees_another_questions_picture(name, inputs):
     torch.testing.assert_close(align(question, changed)[0], before[0])
 
 
-@pytest.mark.parametrize("name", RUNGS)
+@pytest.mark.parametrize("name", [name for name in RUNGS if name != "question only"])  # which has no weights
 def test_every_weight_learns(name, inputs):
     align = RUNGS[name].align()
     align(*inputs).square().sum().backward()
