@@ -61,16 +61,16 @@ class Rung:
 RUNGS: dict[str, Rung] = {
     "question only": Rung(rungs.QuestionOnly, epochs=5),
     "picture only": Rung(lambda: rungs.PictureOnly(DIM), epochs=5),
-    "mean pool + concatenation": Rung(lambda: rungs.Concatenation(DIM), out=2 * DIM, epochs=12),
-    "full bilinear": Rung(lambda: rungs.PooledBilinear(FullBilinear(DIM, DIM, DIM), DIM), epochs=11),
-    "MLB": Rung(lambda: rungs.PooledBilinear(MLB(DIM, DIM, DIM, rank=256), DIM), epochs=12),
-    "MUTAN": Rung(lambda: rungs.PooledBilinear(MUTAN(DIM, DIM, DIM, rank=5), DIM), epochs=11),
-    "MFB": Rung(lambda: rungs.PooledBilinear(MFB(DIM, DIM, DIM, factor=5), DIM), epochs=11),
-    "additive attention": Rung(lambda: rungs.SingleLook(AdditiveAttention(DIM), DIM), epochs=9),
-    "dot-product attention": Rung(lambda: rungs.SingleLook(DotProductAttention(DIM), DIM), epochs=11),
+    "mean pool + concatenation": Rung(lambda: rungs.Concatenation(DIM), out=2 * DIM, epochs=10),
+    "full bilinear": Rung(lambda: rungs.PooledBilinear(FullBilinear(DIM, DIM, DIM), DIM), epochs=9),
+    "MLB": Rung(lambda: rungs.PooledBilinear(MLB(DIM, DIM, DIM, rank=256), DIM), epochs=9),
+    "MUTAN": Rung(lambda: rungs.PooledBilinear(MUTAN(DIM, DIM, DIM, rank=5), DIM), epochs=9),
+    "MFB": Rung(lambda: rungs.PooledBilinear(MFB(DIM, DIM, DIM, factor=5), DIM), epochs=9),
+    "additive attention": Rung(lambda: rungs.SingleLook(AdditiveAttention(DIM), DIM), epochs=8),
+    "dot-product attention": Rung(lambda: rungs.SingleLook(DotProductAttention(DIM), DIM), epochs=10),
     "two-hop attention": Rung(lambda: rungs.SeveralHops(DIM, 2), epochs=9),
     "three-hop attention": Rung(lambda: rungs.SeveralHops(DIM, 3), epochs=8),
-    "multi-head attention": Rung(lambda: rungs.SingleLook(MultiHeadCrossAttention(DIM, heads=4), DIM), epochs=10),
+    "multi-head attention": Rung(lambda: rungs.SingleLook(MultiHeadCrossAttention(DIM, heads=4), DIM), epochs=9),
 }
 
 

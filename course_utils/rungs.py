@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from course_utils.alignment import attention
+from course_utils.alignment.bilinear import MLB
 from course_utils.encoders import Encoded
 
 
@@ -90,7 +91,10 @@ class PooledBilinear(nn.Module):
 
 
 class SingleLook(nn.Module):
-    """Attention once, from the question's vector to the regions; what was seen is added to the question.
+    """Attention once, from the question's vector to the regions; what was seen is added to what MLB has.
+
+    The product with the pooled picture stays: what it knows already, how many of a kind there are above all, need not
+    be learnt a second time by looking, which takes long (the weights of a softmax do not count).
 
     Args:
         look: An attention of :mod:`course_utils.alignment.attention`, called with query and context.
@@ -99,16 +103,16 @@ class SingleLook(nn.Module):
 
     def __init__(self, look: nn.Module, dim: int) -> None:
         super().__init__()
-        self.look, self.norm = look, nn.LayerNorm(dim)
+        self.pooled, self.look, self.norm = PooledProduct(dim), look, nn.LayerNorm(dim)
 
     def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
         """(pictures, questions, dim)."""
         seen, _ = self.look(question.pooled, regions)
-        return self.norm(question.pooled + seen)
+        return self.norm(self.pooled(question, regions) + seen)
 
 
 class SeveralHops(nn.Module):
-    """Attention several times, each look starting from what the last one saw.
+    """Attention several times, each look starting from what the last one saw; the first from what MLB has.
 
     Args:
         dim: Features of a region and of the question.
@@ -117,8 +121,24 @@ class SeveralHops(nn.Module):
 
     def __init__(self, dim: int, hops: int) -> None:
         super().__init__()
-        self.look = attention.MultiHopAttention(dim, hops)
+        self.pooled, self.look = PooledProduct(dim), attention.MultiHopAttention(dim, hops)
 
     def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
         """(pictures, questions, dim)."""
-        return self.look(question.pooled, regions)[0]
+        return self.look(self.pooled(question, regions), regions)[0]
+
+
+class PooledProduct(nn.Module):
+    """The question plus its MLB product with the pooled picture: where every rung with attention begins.
+
+    Args:
+        dim: Features of a region and of the question, and the rank of the product.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.picture, self.fusion = PooledPicture(dim), MLB(dim, dim, dim, rank=dim)
+
+    def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
+        """(pictures, questions, dim)."""
+        return question.pooled + self.fusion(question.pooled, self.picture(regions))
