@@ -57,8 +57,8 @@ $(GRADING)/.ready: $(STAMP)
 	@touch $@
 
 # Every lesson's set-up cell, as on Colab: its Python, its versions, its pip install from a clone. About 4 GB.
-colab: setup
-	$(BIN)/python tests/colab_environment.py --python $(COLAB_PYTHON)
+colab:
+	$(PYTHON) tests/colab_environment.py --python $(COLAB_PYTHON)
 
 # --- writing -------------------------------------------------------------------------------------------------------
 

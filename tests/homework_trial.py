@@ -47,7 +47,7 @@ def wrong_answers(source: Path) -> dict[str, list[Wrong]]:
     headers = list(re.finditer(HEADER, text, flags=re.M))
     ends = [header.start() for header in headers[1:]] + [len(text)]
     found: dict[str, list[Wrong]] = {}
-    for header, end in zip(headers, ends, strict=True):
+    for header, end in zip(headers, ends, strict=False):  # without a header, there is nothing before the end
         answer = Wrong(header["what"], text[header.end() : end].strip(), bool(header["hidden"]))
         found.setdefault(header["grade_id"], []).append(answer)
     return found
