@@ -170,7 +170,7 @@ def test_a_planted_change_is_caught(tmp_path, rule, change):
 
 # --- homework ---------------------------------------------------------------------------------------------------
 
-TASK = "## {n}. A task *(build)*\n\n🔴⚪⚪ · 10 minutes\n\nWrite it.\n\n<details><summary>Hint</summary>\n\nTry.\n\n</details>"
+TASK = "## {n}. A task *(build)*\n\n🔴⚪⚪ · 10 minutes\n\n<details><summary>Hint</summary>\n\nTry.\n\n</details>"
 
 
 def homework_with(tmp_path, change=None, folder="solutions"):

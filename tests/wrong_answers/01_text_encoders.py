@@ -1,4 +1,5 @@
 # %% missing-piece: a piece that begins a word, where one that continues it is missing
+pieces = {"un", "##believ", "##able", "fire", "##fighter", "##s", "able"}
 missing = "fires"
 
 # %% max-pool: padding counts as zero
