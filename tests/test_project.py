@@ -14,7 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from course_utils import assets, authoring, benchmark, bootstrap, ladder
+from course_utils import assets, authoring, benchmark, bootstrap, homework, ladder
 from course_utils.paths import DATA
 
 ROOT = authoring.ROOT
@@ -126,7 +126,7 @@ def test_nothing_large_lies_in_the_repository():
 
 
 def test_links_in_the_readmes_resolve():
-    for readme in (ROOT / "README.md", DATA / "README.md"):
+    for readme in (ROOT / "README.md", DATA / "README.md", homework.folder() / "README.md"):
         for target in re.findall(r"\]\(([^)\s]+)\)", readme.read_text(encoding="utf-8")):
             assert re.match(r"https?:|#", target) or (readme.parent / target.split("#")[0]).exists(), target
 
