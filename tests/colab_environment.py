@@ -58,16 +58,20 @@ def find_python(asked: str) -> str:
 
 
 def make_environment(python: str) -> str:
-    """Colab's versions in ``.venv-colab``, made anew when they or the Python change; its python."""
+    """Colab's versions in ``.venv-colab`` and nothing else, made anew when they or the Python change; its python."""
     mine = str(ENVIRONMENT / "bin" / "python")
-    stamp = ENVIRONMENT / ".made-for"
+    stamp = ENVIRONMENT / ".made-for"  # what it was made for, and what lay in it then
     wanted = hashlib.sha256(CONSTRAINTS.read_bytes() + python.encode()).hexdigest()
-    if not stamp.exists() or stamp.read_text() != wanted:
-        print("Installing Colab's versions into", ENVIRONMENT.name, "(several minutes)", flush=True)
-        run([python, "-m", "venv", "--clear", str(ENVIRONMENT)])
-        run([mine, "-m", "pip", "install", "--quiet", "--requirement", str(CONSTRAINTS)])
-        stamp.write_text(wanted)
-    run([mine, "-m", "pip", "uninstall", "--quiet", "--yes", project()["name"]])
+    made = json.loads(stamp.read_text()) if stamp.exists() else {}
+    if made.get("for") == wanted:
+        if added := sorted(set(installed(mine)) - set(made["packages"])):  # by the last run
+            run([mine, "-m", "pip", "uninstall", "--quiet", "--yes", *added])
+        if installed(mine) == made["packages"]:
+            return mine
+    print("Installing Colab's versions into", ENVIRONMENT.name, "(several minutes)", flush=True)
+    run([python, "-m", "venv", "--clear", str(ENVIRONMENT)])
+    run([mine, "-m", "pip", "install", "--quiet", "--requirement", str(CONSTRAINTS)])
+    stamp.write_text(json.dumps({"for": wanted, "packages": installed(mine)}))
     return mine
 
 
