@@ -6,15 +6,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.course-ready
+GRADING := .venv-grading
+COLAB_PYTHON ?= python3.13
 NOTEBOOKS ?= notebooks/
 REPO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test lint unit notebooks execute benchmark ladder slug lock clean
+.PHONY: help setup lab test lint unit notebooks grade-test colab homework execute benchmark ladder slug lock clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
-	@echo "more:  setup · lint · unit · notebooks · execute · benchmark · ladder · slug · lock · clean"
+	@echo "more:  setup · lint · unit · notebooks · homework · execute · benchmark · ladder · slug · lock · clean"
+	@echo "       grade-test (with nbgrader) · colab (with Colab's versions)"
 
 # --- setting up ----------------------------------------------------------------------------------------------------
 
@@ -42,11 +45,30 @@ unit: setup
 notebooks: setup
 	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 -rN --durations=0 $(NOTEBOOKS)
 
+# Homework through nbgrader itself, which has an environment of its own on top of .venv.
+grade-test: $(GRADING)/.ready
+	$(GRADING)/bin/python -m pytest tests/grade_with_nbgrader.py
+
+$(GRADING)/.ready: $(STAMP)
+	$(BIN)/python -m venv --clear $(GRADING)
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		> "$$($(GRADING)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/course.pth"
+	$(GRADING)/bin/python -m pip install --quiet --constraint requirements.lock --editable ".[homework]"
+	@touch $@
+
+# Every lesson's set-up cell, as on Colab: its Python, its versions, its pip install from a clone. About 4 GB.
+colab:
+	$(PYTHON) tests/colab_environment.py --python $(COLAB_PYTHON)
+
 # --- writing -------------------------------------------------------------------------------------------------------
 
 # Run notebooks in place, as they are to be committed: make execute NOTEBOOKS=notebooks/00_start_here.ipynb
 execute: setup
 	$(BIN)/python -m course_utils.authoring execute $(NOTEBOOKS)
+
+# Write the learner's homework from the teacher's sources, and the lessons' links to it.
+homework: setup
+	$(BIN)/python -m course_utils.homework make
 
 # Train what the results tables quote, over three seeds. Minutes of CPU, or seconds of GPU.
 benchmark: setup
@@ -67,4 +89,4 @@ lock: setup
 		--no-annotate --no-header --upgrade --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis runs
+	rm -rf $(VENV) $(GRADING) .venv-colab build dist *.egg-info .pytest_cache .ruff_cache .hypothesis runs

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 
-from course_utils import authoring
+from course_utils import authoring, homework
 from course_utils.lesson import LESSONS
 
 ROOT = authoring.ROOT
@@ -21,6 +21,8 @@ MAX_BYTES = 3_000_000
 SECTIONS = ("Recap", "Key terms", "Exercises", "Further reading")
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:home|root|tmp|Users|usr|opt|mnt|var|work)/\w|\b[A-Z]:\\|site-packages")
 ALLOWED_METADATA = {"tags", "nbgrader"}
+LOCKS = {"deletable", "editable"}  # nbgrader's, in the learner's copies
+KINDS = ("recall", "build", "break and fix", "extend")
 
 
 class Lesson:
@@ -71,10 +73,11 @@ def small(lesson: Lesson) -> list[str]:
 
 def tidy_metadata(lesson: Lesson) -> list[str]:
     """No metadata of an editor or a machine."""
+    allowed = ALLOWED_METADATA | (LOCKS if lesson.path.parent.name == "homework" else set())
     problems = [
-        f"cell {number} has metadata {sorted(set(cell.metadata) - ALLOWED_METADATA)}: run `make execute`"
+        f"cell {number} has metadata {sorted(set(cell.metadata) - allowed)}: run `make execute`"
         for number, cell in lesson.cells
-        if set(cell.metadata) - ALLOWED_METADATA
+        if set(cell.metadata) - allowed
     ]
     if dict(lesson.notebook.metadata) != authoring.METADATA:
         problems.append("the notebook's metadata are not the standard ones: run `make execute`")
@@ -273,6 +276,59 @@ def _section(lesson: Lesson, title: str) -> str:
     return found.group(1) if found else ""
 
 
+def homework_is_linked(lesson: Lesson) -> list[str]:
+    """A lesson's exercises lead to its homework, where there is one."""
+    there = (homework.folder() / "solutions" / lesson.path.name).exists()
+    if not there or f"(homework/{lesson.path.name})" in _section(lesson, "Exercises"):
+        return []
+    return ["the exercises do not link to the homework: run `make homework`"]
+
+
+# --- homework ---------------------------------------------------------------------------------------------------
+
+
+def homework_opening(lesson: Lesson) -> list[str]:
+    """Homework begins with its title and the set-up cell of its lesson."""
+    problems = []
+    if not lesson.cells or not re.match(rf"# Homework {lesson.number} · \S", lesson.notebook.cells[0].source):
+        problems.append(f"the first cell must begin with the title '# Homework {lesson.number} · …'")
+    return problems + setup(lesson)
+
+
+def exercises(lesson: Lesson) -> list[str]:
+    """Three to five exercises, each with its kind, its difficulty, its minutes and a hint; the minutes add up."""
+    count = sum(homework.role(cell, "solution") for _, cell in lesson.cells)
+    problems = [] if 3 <= count <= 5 else [f"{count} exercises: three to five are wanted"]
+    headings = [cell.source for _, cell in lesson.markdown if re.match(r"## \d", cell.source)]
+    if len(headings) != count:
+        problems.append(f"{len(headings)} headings '## 1. …' for {count} exercises")
+    minutes = 0
+    for number, text in enumerate(headings, start=1):
+        if not re.match(rf"## {number}\. .+ \*\(({'|'.join(KINDS)})\)\*\n", text):
+            problems.append(f"heading {number} is not '## {number}. Title *(kind)*', of the kinds {', '.join(KINDS)}")
+        if found := re.search(r"^(?=.{3} )🔴+⚪* · (\d+) minutes$", text, flags=re.M):
+            minutes += int(found[1])
+        else:
+            problems.append(f"exercise {number} lacks a line like '🔴🔴⚪ · 15 minutes'")
+        if "<details><summary>Hint</summary>" not in text:
+            problems.append(f"exercise {number} has no hint in <details>")
+    if f"about {minutes} minutes" not in lesson.prose:
+        problems.append(f"the first cell does not say that all takes about {minutes} minutes")
+    return problems
+
+
+def a_copy_is_unsolved(lesson: Lesson) -> list[str]:
+    """A learner's copy has a badge, nothing was run, and no marker of a solution or a hidden test is left."""
+    problems = [f"cell {number} was run" for number, cell in lesson.code if cell.outputs or cell.execution_count]
+    text = lesson.path.read_text(encoding="utf-8")
+    problems += [f"it holds the marker '{marker}'" for marker in homework.MARKERS if marker in text]
+    if not any(homework.CODE_STUB.split("\n")[0] in cell.source for _, cell in lesson.code):
+        problems.append("there is nothing to write in it")
+    if authoring.badge(authoring.slug(), f"homework/{lesson.path.name}") not in lesson.notebook.cells[0].source:
+        problems.append("the first cell lacks the Colab badge of this repository: run `make homework`")
+    return problems
+
+
 # --- code that the package keeps --------------------------------------------------------------------------------
 
 
@@ -319,5 +375,10 @@ OUTPUT_RULES = (
 )  # fmt: skip
 LESSON_RULES = (
     opening, setup, headings, key_terms_in_chinese, references, links_resolve, plain_words, kept_code_equals_package,
+    homework_is_linked,
 )  # fmt: skip
 RULES = FILE_RULES + OUTPUT_RULES + LESSON_RULES
+
+HOMEWORK_RULES = (*FILE_RULES, homework_opening, links_resolve, plain_words)
+SOURCE_RULES = (*HOMEWORK_RULES, *OUTPUT_RULES, exercises)
+COPY_RULES = (*HOMEWORK_RULES, a_copy_is_unsolved)

@@ -13,7 +13,7 @@ import notebook_rules as rules
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from course_utils import authoring
+from course_utils import authoring, homework
 from course_utils.lesson import LESSONS
 
 FIRST = "\n\n".join([
@@ -166,6 +166,85 @@ PLANTED_CHANGES = {
 @pytest.mark.parametrize(("rule", "change"), PLANTED_CHANGES.values(), ids=PLANTED_CHANGES)
 def test_a_planted_change_is_caught(tmp_path, rule, change):
     assert rule in problems(lesson_with(tmp_path, change=change))
+
+
+# --- homework ---------------------------------------------------------------------------------------------------
+
+TASK = "## {n}. A task *(build)*\n\n🔴⚪⚪ · 10 minutes\n\n<details><summary>Hint</summary>\n\nTry.\n\n</details>"
+
+
+def homework_with(tmp_path, change=None, folder="solutions"):
+    """A source of three exercises without a defect, or its learner's copy, save for what ``change`` does to it."""
+    first = new_markdown_cell("# Homework 00 · A lesson\n\nThree exercises, together about 30 minutes.")
+    notebook = new_notebook(cells=[first, new_code_cell(authoring.setup_cell(authoring.slug(), "00"))])
+    for n in (1, 2, 3):
+        solution = new_code_cell("### BEGIN SOLUTION\nx = 1\n### END SOLUTION")
+        solution.metadata = nbformat.from_dict({"nbgrader": homework._nbgrader(f"task-{n}", solution=True)})
+        check = new_code_cell("assert x == 1")
+        check.metadata = nbformat.from_dict({"nbgrader": homework._nbgrader(f"task-{n}-tests", grade=True, points=1)})
+        notebook.cells += [new_markdown_cell(TASK.format(n=n)), solution, check]
+    notebook.metadata = nbformat.from_dict(authoring.METADATA)
+    if folder == "homework":
+        notebook = homework.learners_copy(notebook, "00_planted.ipynb")
+    else:
+        for count, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), start=1):
+            cell.execution_count = count
+    if change is not None:
+        change(notebook)
+    path = tmp_path / folder / "00_planted.ipynb"
+    path.parent.mkdir()
+    nbformat.write(notebook, path)
+    lesson, chosen = rules.Lesson(path), rules.COPY_RULES if folder == "homework" else rules.SOURCE_RULES
+    return {rule.__name__: found for rule in chosen for found in [rule(lesson)] if found}
+
+
+@pytest.mark.parametrize("folder", ["solutions", "homework"])
+def test_homework_without_a_defect_passes_every_rule(tmp_path, folder):
+    assert homework_with(tmp_path, folder=folder) == {}
+
+
+def run_a_cell(notebook):
+    notebook.cells[1].execution_count = 1
+
+
+def solve(notebook):
+    for cell in notebook.cells[2:]:
+        cell.source = cell.source.replace("# YOUR CODE HERE", "x = 1")
+
+
+def drop_an_exercise(notebook):
+    del notebook.cells[-3:]
+
+
+HOMEWORK_DEFECTS = {
+    "another title": ("homework_opening", "solutions", edit("# Homework 00 ·", "# Homework 01 ·")),
+    "another set-up": ("homework_opening", "solutions", edit('start("00")', 'start("01")', cell=1)),
+    "two exercises": ("exercises", "solutions", drop_an_exercise),
+    "no kind": ("exercises", "solutions", edit("*(build)*", "", cell=2)),
+    "unknown kind": ("exercises", "solutions", edit("(build)", "(ponder)", cell=2)),
+    "no difficulty": ("exercises", "solutions", edit("🔴⚪⚪", "easy", cell=2)),
+    "no hint": ("exercises", "solutions", edit("Hint", "Answer", cell=2)),
+    "a wrong sum of minutes": ("exercises", "solutions", edit("30 minutes", "25 minutes")),
+    "misnumbered": ("exercises", "solutions", edit("## 1.", "## 2.", cell=2)),
+    "copy that was run": ("a_copy_is_unsolved", "homework", run_a_cell),
+    "copy without a stub": ("a_copy_is_unsolved", "homework", solve),
+    "copy with a marker": ("a_copy_is_unsolved", "homework", edit("assert", "### BEGIN HIDDEN TESTS\nassert", cell=4)),
+    "copy without a badge": ("a_copy_is_unsolved", "homework", edit(authoring.slug(), "someone/else")),
+}
+
+
+@pytest.mark.parametrize(("rule", "folder", "change"), HOMEWORK_DEFECTS.values(), ids=HOMEWORK_DEFECTS)
+def test_a_defect_of_homework_is_caught(tmp_path, rule, folder, change):
+    assert rule in homework_with(tmp_path, change, folder)
+
+
+def test_a_lesson_must_lead_to_its_homework(tmp_path, monkeypatch):
+    lesson = lesson_with(tmp_path, new_code_cell("1 + 1"))
+    monkeypatch.setattr(homework, "folder", lambda: tmp_path)
+    (tmp_path / "solutions").mkdir()
+    assert rules.homework_is_linked(lesson) == []
+    (tmp_path / "solutions" / "00_planted.ipynb").touch()
+    assert "run `make homework`" in rules.homework_is_linked(lesson)[0]
 
 
 # --- what only running shows ------------------------------------------------------------------------------------

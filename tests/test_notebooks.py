@@ -1,13 +1,17 @@
 from __future__ import annotations
 
-import pytest
-from notebook_rules import FILE_RULES, RULES, Lesson
+import re
+import subprocess
+import sys
 
-from course_utils import authoring
+import pytest
+from notebook_rules import COPY_RULES, HOMEWORK_RULES, RULES, SOURCE_RULES, Lesson
+
+from course_utils import authoring, homework
 from course_utils.lesson import LESSONS
 
 LESSON_FILES = authoring.lessons()
-HOMEWORK_FILES = sorted((authoring.ROOT / "notebooks" / "homework").rglob("*.ipynb"))
+COPIES = sorted(homework.folder().glob("*.ipynb"))
 
 
 def test_every_lesson_that_is_announced_has_a_notebook():
@@ -20,11 +24,21 @@ def test_lesson(path):
     assert [f"{rule.__name__}: {problem}" for rule in RULES for problem in rule(lesson)] == []
 
 
-def test_homework_files():
-    found = [
-        f"{path.name}, {rule.__name__}: {problem}"
-        for path in HOMEWORK_FILES
-        for rule in FILE_RULES
-        for problem in rule(Lesson(path))
-    ]
-    assert found == []
+@pytest.mark.parametrize("path", homework.sources(), ids=lambda path: path.stem)
+def test_homework_source(path):
+    made_from_lesson = path.stem.endswith(homework.FROM_LESSON)  # these are written, not run, by `make homework`
+    chosen = HOMEWORK_RULES if made_from_lesson else SOURCE_RULES
+    assert [f"{rule.__name__}: {problem}" for rule in chosen for problem in rule(Lesson(path))] == []
+
+
+@pytest.mark.parametrize("path", COPIES, ids=lambda path: path.stem)
+def test_learners_copy(path):
+    assert [f"{rule.__name__}: {problem}" for rule in COPY_RULES for problem in rule(Lesson(path))] == []
+
+
+def test_what_is_run_are_the_lessons_and_the_sources_and_nothing_else():
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "--nbval-lax", "--nbval-current-env"]
+    where = ["-p", "no:cacheprovider", "--rootdir", str(authoring.ROOT), str(authoring.ROOT / "notebooks")]
+    said = subprocess.run(command + where, capture_output=True, text=True, check=False, cwd=authoring.ROOT).stdout
+    collected = {authoring.ROOT / name for name in re.findall(r"^(\S+\.ipynb): \d+$", said, flags=re.M)}
+    assert collected == {*LESSON_FILES, *homework.sources()}, said[-2000:]

@@ -14,7 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from course_utils import assets, authoring, benchmark, bootstrap, ladder
+from course_utils import assets, authoring, benchmark, bootstrap, homework, ladder
 from course_utils.paths import DATA
 
 ROOT = authoring.ROOT
@@ -82,6 +82,7 @@ def test_imports_are_declared():
 
 
 LAYERS = (  # what is imported stands further down
+    {"homework"},
     {"authoring", "benchmark", "ladder", "recipes", "widgets"},
     {"lesson"},
     {"plots", "training"},
@@ -125,7 +126,7 @@ def test_nothing_large_lies_in_the_repository():
 
 
 def test_links_in_the_readmes_resolve():
-    for readme in (ROOT / "README.md", DATA / "README.md"):
+    for readme in (ROOT / "README.md", DATA / "README.md", homework.folder() / "README.md"):
         for target in re.findall(r"\]\(([^)\s]+)\)", readme.read_text(encoding="utf-8")):
             assert re.match(r"https?:|#", target) or (readme.parent / target.split("#")[0]).exists(), target
 
@@ -151,6 +152,20 @@ def test_every_module_has_its_tests():
         "compare_encoders": "image_encoders",
     }  # fmt: skip
     assert [m.name for m in modules if f"test_{elsewhere.get(m.stem, m.stem)}.py" not in tested] == []
+
+
+def test_what_is_tested_outside_of_make_test_has_a_job_of_its_own():
+    workflows = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / ".github" / "workflows").glob("*.yml"))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in ("grade-test", "colab"):
+        assert re.search(rf"^{target}:", makefile, flags=re.M) and f"make {target}" in workflows
+
+
+def test_nbgrader_is_an_extra_that_nothing_else_needs():
+    (wanted,) = map(Requirement, EXTRAS["homework"])
+    assert wanted.name == "nbgrader" and wanted.specifier.contains("0.9.6") and not wanted.specifier.contains("0.10")
+    assert "nbgrader" not in {pin.name for pin in pins("requirements.lock")}
+    assert not re.search(r"^\s*(import|from) nbgrader", (ROOT / "course_utils" / "homework.py").read_text(), flags=re.M)
 
 
 # --- setting up -------------------------------------------------------------------------------------------------
