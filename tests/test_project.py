@@ -158,9 +158,17 @@ def test_every_module_has_its_tests():
 
 def test_an_old_python_is_told_so_in_one_line(monkeypatch):
     monkeypatch.setattr(bootstrap.sys, "version_info", (3, 9, 1))
-    monkeypatch.setattr(bootstrap.shutil, "which", lambda name: name == "python3.12")
+    monkeypatch.setattr(bootstrap, "runs", lambda name: name == "python3.12")
     with pytest.raises(bootstrap.SetupError, match=r"^Python 3.9 is too old.*make PYTHON=python3.12 lab$"):
         bootstrap.check_python()
+
+
+def test_a_python_that_does_not_start_is_not_recommended(monkeypatch, tmp_path):
+    for name, code in (("python3.12", 127), ("python3.11", 0)):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho no such version >&2\nexit {code}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert [bootstrap.runs(name) for name in ("python3.13", "python3.12", "python3.11")] == [False, False, True]
 
 
 def test_a_full_disk_is_told_before_anything_is_installed(monkeypatch, tmp_path):
@@ -178,18 +186,35 @@ def test_a_failed_command_becomes_one_line(capfd):
     capfd.readouterr()
 
 
-def test_without_network_the_set_up_stops_and_says_so(tmp_path):
-    environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
-    (tmp_path / "requirements.lock").write_text("no-such-package-anywhere==1.0\n")
+def failed_install(folder, **environment) -> str:
+    """What ``install`` says on stderr when it fails in a folder whose lock names a package."""
+    (folder / "requirements.lock").write_text("no-such-package-anywhere==1.0\n")
     program = (
         "import sys\nfrom course_utils import bootstrap\n"
         "bootstrap.ROOT = bootstrap.Path(sys.argv[1])\n"
-        "bootstrap.install(sys.executable)"
+        "try:\n    bootstrap.install(sys.executable)\n"
+        "except bootstrap.SetupError as error:\n    sys.exit(str(error))\n"
     )
-    command = [sys.executable, "-c", program, str(tmp_path)]
+    command = [sys.executable, "-c", program, str(folder)]
+    environment = {**os.environ, "PIP_CONFIG_FILE": os.devnull, **environment}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.strip().endswith("Check the network and repeat: nothing is lost.")
+    return done.stderr
+
+
+def test_without_network_the_set_up_stops_and_says_so_in_one_line(tmp_path):
+    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": ""}
+    assert failed_install(tmp_path, **nowhere).splitlines() == [
+        "The packages could not be installed: the package index cannot be reached. "
+        "Check the network and repeat: nothing is lost."
+    ]
+
+
+def test_what_else_pip_says_is_passed_on_in_one_line(tmp_path):
+    said = failed_install(tmp_path, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path))
+    assert "pip says: No matching distribution found for no-such-package-anywhere==1.0" in said
+    assert said.count("\n") == 1
+    assert "disk is full" in bootstrap.why_pip_failed("ERROR: Could not install: [Errno 28] No space left on device")
 
 
 def test_data_is_found_and_travels_in_the_wheel():
