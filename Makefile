@@ -10,11 +10,11 @@ NOTEBOOKS ?= notebooks/
 REPO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test lint unit notebooks execute benchmark ladder slug lock clean
+.PHONY: help setup lab test lint unit notebooks resolve execute benchmark ladder slug lock clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
-	@echo "more:  setup · lint · unit · notebooks · execute · benchmark · ladder · slug · lock · clean"
+	@echo "more:  setup · lint · unit · notebooks · resolve · execute · benchmark · ladder · slug · lock · clean"
 
 # --- setting up ----------------------------------------------------------------------------------------------------
 
@@ -41,6 +41,15 @@ unit: setup
 
 notebooks: setup
 	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 -rN --durations=0 $(NOTEBOOKS)
+
+# Have pyproject's ranges a solution on every Python, and under Colab's versions? Asks the index, installs nothing.
+RESOLVE := $(BIN)/uv pip compile --quiet pyproject.toml --extra test --output-file /dev/null
+resolve: setup
+	@$(BIN)/python -m pip install --quiet uv
+	$(RESOLVE) --extra lab --python-version 3.11
+	$(RESOLVE) --extra lab --python-version 3.12
+	$(RESOLVE) --extra lab --python-version 3.13
+	$(RESOLVE) --constraints tests/colab_constraints.txt --python-version 3.13
 
 # --- writing -------------------------------------------------------------------------------------------------------
 

@@ -56,6 +56,45 @@ def test_colabs_versions_lie_in_the_ranges():
     assert outside == []
 
 
+def test_the_ranges_are_resolved_on_every_python_and_under_colabs_versions():
+    """By ``make resolve``, which asks the package index, so that this file needs no network; continuous integration
+    runs it. Here: that it covers what environment.yml and Colab promise."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = re.search(r"^resolve:.*\n((?:\t.*\n)+)", makefile, flags=re.M).group(1)
+    assert re.findall(r"--extra lab --python-version (\S+)", recipe) == ["3.11", "3.12", "3.13"]
+    assert "--constraints tests/colab_constraints.txt --python-version 3.13" in recipe
+    workflow = yaml.safe_load((ROOT / ".github/workflows/cpu.yml").read_text(encoding="utf-8"))
+    assert any("make resolve" in step.get("run", "") for step in workflow["jobs"]["ranges"]["steps"])
+
+
+WORKFLOWS = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in ROOT.glob(".github/workflows/*")}
+
+
+def test_no_job_passes_by_skipping():
+    """No step may fail unseen, none is left out on a condition, and the GPU job demands a GPU before it tests."""
+    assert set(WORKFLOWS) == {"cpu", "gpu", "drift"}
+    for workflow in WORKFLOWS.values():
+        for job in workflow["jobs"].values():
+            assert not {"if", "continue-on-error"} & {key for part in (job, *job["steps"]) for key in part}
+            assert not any("|| true" in step.get("run", "") for step in job["steps"])
+    commands = [step.get("run", "") for step in WORKFLOWS["gpu"]["jobs"]["notebooks"]["steps"]]
+    asked = next(i for i, command in enumerate(commands) if "assert torch.cuda.is_available()" in command)
+    assert asked < commands.index("make unit notebooks")
+    assert WORKFLOWS["cpu"]["jobs"]["unit"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
+    assert set(WORKFLOWS["drift"]["jobs"]) == {"newest", "colab"}
+
+
+def test_no_test_is_skipped():
+    sources = [*(ROOT / "tests").glob("*.py"), ROOT / "notebooks" / "conftest.py"]
+    called = {
+        (path.name, node.attr)
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+    }
+    assert [name for name, what in called if what in ("skip", "skipif", "xfail", "importorskip")] == []
+
+
 def test_environment_yml_is_thin_and_agrees():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     python, pip, section = environment["dependencies"]
