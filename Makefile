@@ -12,12 +12,12 @@ NOTEBOOKS ?= notebooks/
 REPO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test lint unit notebooks grade-test colab homework execute benchmark ladder slug lock clean
+.PHONY: help setup lab test lint unit notebooks grade-test colab resolve homework execute benchmark ladder slug lock clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
 	@echo "more:  setup · lint · unit · notebooks · homework · execute · benchmark · ladder · slug · lock · clean"
-	@echo "       grade-test (with nbgrader) · colab (with Colab's versions)"
+	@echo "       grade-test (with nbgrader) · colab (with Colab's versions) · resolve (are there versions that fit?)"
 
 # --- setting up ----------------------------------------------------------------------------------------------------
 
@@ -59,6 +59,15 @@ $(GRADING)/.ready: $(STAMP)
 # Every lesson's set-up cell, as on Colab: its Python, its versions, its pip install from a clone. About 4 GB.
 colab:
 	$(PYTHON) tests/colab_environment.py --python $(COLAB_PYTHON)
+
+# Have pyproject's ranges a solution on every Python, and under Colab's versions? Asks the index, installs nothing.
+RESOLVE := $(BIN)/uv pip compile --quiet pyproject.toml --extra test --output-file /dev/null
+resolve: setup
+	@$(BIN)/python -m pip install --quiet uv
+	$(RESOLVE) --extra lab --python-version 3.11
+	$(RESOLVE) --extra lab --python-version 3.12
+	$(RESOLVE) --extra lab --python-version 3.13
+	$(RESOLVE) --constraints tests/colab_constraints.txt --python-version 3.13
 
 # --- writing -------------------------------------------------------------------------------------------------------
 

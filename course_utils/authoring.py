@@ -14,7 +14,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
 ROOT = Path(__file__).resolve().parent.parent
 SLUG = r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+"
@@ -79,6 +79,8 @@ def execute(path: Path, timeout: int = 600) -> None:
         client.execute()
     except CellExecutionError as error:
         raise AuthoringError(f"{path.name} was left as it was: a cell failed.\n{error}") from error
+    except CellTimeoutError as error:
+        raise AuthoringError(f"{path.name} was left as it was: a cell took more than {timeout} seconds.") from error
     tidy(notebook)
     complain_about_stderr(notebook, path.name)
     nbformat.write(notebook, path)

@@ -26,16 +26,23 @@ def main(folder):
     check_disk(ROOT)
     python = make_environment(ROOT / folder)
     install(python)
-    run([python, "-m", "course_utils.assets"], "The models and data sets could not be fetched (see above).")
+    if subprocess.call([python, "-m", "course_utils.assets"], cwd=str(ROOT)) != 0:
+        sys.exit(1)  # it has said in one line what is missing
 
 
 def check_python():
     """Python must be new enough; say which other one on this machine is."""
     if sys.version_info >= OLDEST:
         return
-    others = [name for name in ("python3.13", "python3.12", "python3.11") if shutil.which(name)]
+    others = [name for name in ("python3.13", "python3.12", "python3.11") if runs(name)]
     remedy = f"Run: make PYTHON={others[0]} lab" if others else "Install Python 3.12."
     raise SetupError("Python {}.{} is too old: 3.11 or newer is needed. {}".format(*sys.version_info[:2], remedy))
+
+
+def runs(name):
+    """Whether there is a Python of this name that starts; version managers leave names behind that do not."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return shutil.which(name) is not None and subprocess.call([name, "-c", ""], **quiet) == 0
 
 
 def check_disk(folder):
@@ -59,12 +66,29 @@ def make_environment(folder):
 def install(python):
     """Install the locked versions and the course itself."""
     print("Installing requirements.lock (several minutes the first time)", flush=True)
-    pip = [python, "-m", "pip", "install", "--disable-pip-version-check"]
+    pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--retries", "3"]
     if not sys.stdout.isatty():  # progress is for people, not for logs
         pip.append("--quiet")
-    remedy = "The packages could not be installed (pip says why above). Check the network and repeat: nothing is lost."
-    run([*pip, "-r", "requirements.lock"], remedy)
-    run([*pip, "--quiet", "--no-deps", "-e", "."], remedy)
+    run_pip([*pip, "-r", "requirements.lock"])
+    run_pip([*pip, "--quiet", "--no-deps", "-e", "."])
+
+
+def run_pip(command):
+    """Run pip in the repository; turn its failure, which it tells in many lines, into one."""
+    pip = subprocess.Popen(command, cwd=str(ROOT), stderr=subprocess.PIPE, universal_newlines=True, errors="replace")
+    _, said = pip.communicate()
+    if pip.returncode != 0:
+        raise SetupError("The packages could not be installed: " + why_pip_failed(said))
+
+
+def why_pip_failed(said):
+    """The reason and its remedy, from what pip wrote to stderr."""
+    if "Errno 28" in said or "No space left" in said:
+        return f"the disk is full. Free some room (about {GIGABYTES} GB in all) and repeat: nothing is lost."
+    if any(sign in said for sign in ("connection broken", "Failed to establish", "Max retries", "timed out")):
+        return "the package index cannot be reached. Check the network and repeat: nothing is lost."
+    errors = [line.partition("ERROR:")[2].strip() for line in said.splitlines() if line.startswith("ERROR:")]
+    return f"pip says: {(errors or said.strip().splitlines() or ['nothing'])[-1]}"
 
 
 def run(command, remedy):

@@ -218,7 +218,7 @@ def curves(
         xlabel: Below the figure.
         ylabel: Beside it.
         x: Where the values stand; by default 1, 2, 3, …; one for all series or one for each.
-        smooth: Width of a running mean, in values. The raw values stay visible behind it.
+        smooth: Width of a centred running mean, in values. The raw values stay visible behind it.
         reference: Horizontal lines to compare with, name to height.
         title: Above the figure.
         alt: Alternative text; by default the first and last value of each series.
@@ -260,23 +260,51 @@ def name_map(points, names: Sequence[str], groups: Sequence[str], *, title: str 
     for number, kind in enumerate(kinds):
         rows = [i for i, group in enumerate(groups) if group == kind]
         axis.scatter(*places[rows].T, color=PALETTE[number % 10], marker="os^DvPX*<>"[number % 10], s=28, label=kind)
-    close = np.abs(places[:, None] - places) < np.ptp(places, axis=0) * (0.09, 0.025)  # where labels would overlap
-    for i, (x, y) in enumerate(places):
-        below = (close[i].all(axis=1) & (places[:, 1] > y)).any()
-        axis.annotate(names[i], (x, y), xytext=(3, -9 if below else 3), textcoords="offset points", fontsize=7.5)
     axis.margins(0.09)
     axis.set(xticks=[], yticks=[], title=title)
     axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    _label(axis, places, names)
     return Shown(figure, alt or f"{title}. {len(names)} names in {len(kinds)} groups: {', '.join(kinds)}.")
 
 
+_SIDES = (  # where a label may stand: its offset from the point in printer's points, and its alignment
+    (3, 3, "left", "bottom"), (3, -3, "left", "top"), (-3, 3, "right", "bottom"), (-3, -3, "right", "top"),
+    (6, 0, "left", "center"), (-6, 0, "right", "center"), (0, 6, "center", "bottom"), (0, -6, "center", "top"),
+)  # fmt: skip
+
+
+def _label(axis, places: np.ndarray, names: Sequence[str]) -> None:
+    """Write each name beside its point, on the first side where it covers least of other names and points."""
+    axis.figure.canvas.draw()  # before that, nothing has a place in pixels
+    x, y = axis.transData.transform(places).T
+    marker = 3 * axis.figure.dpi / 72  # pixels from the middle of a marker to its edge
+    taken = np.stack([x - marker, y - marker, x + marker, y + marker], axis=1)  # (n, 4): left, bottom, right, top
+    for name, place in zip(names, places, strict=True):
+        label = axis.annotate(name, place, (0, 0), textcoords="offset points", fontsize=7.5)
+        covered = []
+        for side in _SIDES:
+            _put(label, *side)
+            box = label.get_window_extent().extents
+            sides = np.minimum(box[2:], taken[:, 2:]) - np.maximum(box[:2], taken[:, :2])  # (taken, 2) of each overlap
+            covered.append(sides.clip(min=0).prod(axis=1).sum())
+        _put(label, *_SIDES[int(np.argmin(covered))])
+        taken = np.vstack([taken, label.get_window_extent().extents])
+
+
+def _put(label, x: float, y: float, horizontal: str, vertical: str) -> None:
+    label.set(position=(x, y), ha=horizontal, va=vertical)
+
+
 def running_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """Mean of each value and the ``width`` - 1 before it (fewer at the start), same length as ``values``."""
+    """Mean of the ``width`` values around each (fewer at the ends), same length as ``values``.
+
+    Centred, since a mean of the values before would draw a falling loss later than it fell.
+    """
     if width <= 1:
         return values
     sums = np.cumsum(np.insert(values, 0, 0.0))
-    start = np.maximum(0, np.arange(1, len(values) + 1) - width)
-    end = np.arange(1, len(values) + 1)
+    start = np.maximum(0, np.arange(len(values)) - width // 2)
+    end = np.minimum(len(values), np.arange(len(values)) - width // 2 + width)
     return (sums[end] - sums[start]) / (end - start)
 
 
@@ -324,7 +352,7 @@ def by_type(tables: Mapping[str, object], *, title: str = "", reference: Mapping
     said = "; ".join(
         f"{name}: " + ", ".join(f"{row.type} {row.accuracy:.1%}" for row in table.itertuples())
         for name, table in tables.items()
-    )
+    ).replace("\n", " ")
     return Shown(figure, f"{title or 'Accuracy by question type'}. {said}.")
 
 
@@ -342,7 +370,7 @@ def ladder(table, *, highlight: str | None = None, title: str = "The ladder") ->
     colours = [PALETTE[1] if method == highlight else PALETTE[0] for method in rows["method"]]
     bars = axis.barh(rows["method"], rows["accuracy"], xerr=rows["spread"], color=colours, capsize=2)
     axis.bar_label(bars, labels=[f"{share:.1%}" for share in rows["accuracy"]], fontsize=8, padding=3)
-    axis.set(xlim=(0, 1.1), xlabel="accuracy", title=title)
+    axis.set(xlim=(0, 1.15), xticks=np.linspace(0, 1, 6), xlabel="accuracy", title=title)
     axis.grid(axis="y", visible=False)
     said = "; ".join(f"{row.method} {row.accuracy:.1%}" for row in rows.itertuples())
     return Shown(figure, f"{title}. From the lowest rung: {said}.")

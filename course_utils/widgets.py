@@ -75,6 +75,7 @@ def answer_card(picture: np.ndarray, question: str, reply: Reply) -> plots.Shown
     bars = axes[2].barh([name for name, _ in best], [share for _, share in best], color=plots.PALETTE[0])
     axes[2].bar_label(bars, labels=[f"{share:.0%}" for _, share in best], padding=3, fontsize=8)
     axes[2].set(xlim=(0, 1.2), xticks=[], title=f"“{reply.answer}”")
+    axes[2].grid(visible=False)  # its lines would strike through the numbers
     figure.suptitle(question, fontsize=10)
     said = ", ".join(f"{name} {share:.0%}" for name, share in reversed(best))
     return plots.show(figure, f"Asked “{question}”, the model answers {said}.")

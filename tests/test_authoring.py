@@ -43,6 +43,14 @@ def test_execute_leaves_a_notebook_that_fails_as_it_was(written, source, said):
     assert path.read_bytes() == before
 
 
+def test_execute_says_which_notebook_took_too_long(written):
+    path = written("import time\ntime.sleep(60)")
+    before = path.read_bytes()
+    with pytest.raises(authoring.AuthoringError, match=r"lesson\.ipynb was left as it was.*more than 2 seconds"):
+        authoring.execute(path, timeout=2)
+    assert path.read_bytes() == before
+
+
 def test_tidy_joins_what_was_printed_in_pieces():
     outputs = [new_output("stream", name="stdout", text=text) for text in ("a", "b\n", "10%\r50%\r100%\r\n")]
     notebook = new_notebook(cells=[new_code_cell("x", outputs=outputs, metadata={"collapsed": True, "tags": ["kept"]})])

@@ -84,5 +84,22 @@ def test_a_grey_picture_is_refused():
 @pytest.mark.parametrize("width", [1, 2, 3, 10])
 def test_running_mean_equals_a_slow_loop(width):
     values = np.random.default_rng(0).normal(size=7)
-    slow = [np.mean(values[max(0, i - width + 1) : i + 1]) for i in range(7)]
+    around = [[j for j in range(i - width // 2, i - width // 2 + width) if 0 <= j < 7] for i in range(7)]
+    slow = [np.mean([values[j] for j in places]) for places in around]
     np.testing.assert_allclose(plots.running_mean(values, width), slow)
+
+
+def test_a_running_mean_does_not_lag():
+    step = np.repeat([1.0, 0.0], 10)
+    assert plots.running_mean(step, 5)[[9, 10]].mean() == 0.5  # halfway down where the values fall
+    np.testing.assert_allclose(plots.running_mean(np.arange(9.0), 3)[1:-1], np.arange(9.0)[1:-1])
+
+
+def test_labels_of_close_points_do_not_cover_each_other():
+    figure, axis = plt.subplots()
+    places = np.array([[0.5, 0.5], [0.51, 0.5], [0.5, 0.51], [0.0, 0.0], [1.0, 1.0]])
+    axis.scatter(*places.T)
+    plots._label(axis, places, ["mermaid", "zombie", "volcano", "a", "b"])
+    boxes = [text.get_window_extent() for text in axis.texts]
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+    plt.close(figure)

@@ -56,6 +56,45 @@ def test_colabs_versions_lie_in_the_ranges():
     assert outside == []
 
 
+def test_the_ranges_are_resolved_on_every_python_and_under_colabs_versions():
+    """By ``make resolve``, which asks the package index, so that this file needs no network; continuous integration
+    runs it. Here: that it covers what environment.yml and Colab promise."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = re.search(r"^resolve:.*\n((?:\t.*\n)+)", makefile, flags=re.M).group(1)
+    assert re.findall(r"--extra lab --python-version (\S+)", recipe) == ["3.11", "3.12", "3.13"]
+    assert "--constraints tests/colab_constraints.txt --python-version 3.13" in recipe
+    workflow = yaml.safe_load((ROOT / ".github/workflows/cpu.yml").read_text(encoding="utf-8"))
+    assert any("make resolve" in step.get("run", "") for step in workflow["jobs"]["ranges"]["steps"])
+
+
+WORKFLOWS = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in ROOT.glob(".github/workflows/*")}
+
+
+def test_no_job_passes_by_skipping():
+    """No step may fail unseen, none is left out on a condition, and the GPU job demands a GPU before it tests."""
+    assert set(WORKFLOWS) == {"cpu", "gpu", "drift"}
+    for workflow in WORKFLOWS.values():
+        for job in workflow["jobs"].values():
+            assert not {"if", "continue-on-error"} & {key for part in (job, *job["steps"]) for key in part}
+            assert not any("|| true" in step.get("run", "") for step in job["steps"])
+    commands = [step.get("run", "") for step in WORKFLOWS["gpu"]["jobs"]["notebooks"]["steps"]]
+    asked = next(i for i, command in enumerate(commands) if "assert torch.cuda.is_available()" in command)
+    assert asked < commands.index("make unit notebooks")
+    assert WORKFLOWS["cpu"]["jobs"]["unit"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
+    assert set(WORKFLOWS["drift"]["jobs"]) == {"newest", "colab"}
+
+
+def test_no_test_is_skipped():
+    sources = [*(ROOT / "tests").glob("*.py"), ROOT / "notebooks" / "conftest.py"]
+    called = {
+        (path.name, node.attr)
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+    }
+    assert [name for name, what in called if what in ("skip", "skipif", "xfail", "importorskip")] == []
+
+
 def test_environment_yml_is_thin_and_agrees():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     python, pip, section = environment["dependencies"]
@@ -173,9 +212,17 @@ def test_nbgrader_is_an_extra_that_nothing_else_needs():
 
 def test_an_old_python_is_told_so_in_one_line(monkeypatch):
     monkeypatch.setattr(bootstrap.sys, "version_info", (3, 9, 1))
-    monkeypatch.setattr(bootstrap.shutil, "which", lambda name: name == "python3.12")
+    monkeypatch.setattr(bootstrap, "runs", lambda name: name == "python3.12")
     with pytest.raises(bootstrap.SetupError, match=r"^Python 3.9 is too old.*make PYTHON=python3.12 lab$"):
         bootstrap.check_python()
+
+
+def test_a_python_that_does_not_start_is_not_recommended(monkeypatch, tmp_path):
+    for name, code in (("python3.12", 127), ("python3.11", 0)):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho no such version >&2\nexit {code}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert [bootstrap.runs(name) for name in ("python3.13", "python3.12", "python3.11")] == [False, False, True]
 
 
 def test_a_full_disk_is_told_before_anything_is_installed(monkeypatch, tmp_path):
@@ -193,18 +240,35 @@ def test_a_failed_command_becomes_one_line(capfd):
     capfd.readouterr()
 
 
-def test_without_network_the_set_up_stops_and_says_so(tmp_path):
-    environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
-    (tmp_path / "requirements.lock").write_text("no-such-package-anywhere==1.0\n")
+def failed_install(folder, **environment) -> str:
+    """What ``install`` says on stderr when it fails in a folder whose lock names a package."""
+    (folder / "requirements.lock").write_text("no-such-package-anywhere==1.0\n")
     program = (
         "import sys\nfrom course_utils import bootstrap\n"
         "bootstrap.ROOT = bootstrap.Path(sys.argv[1])\n"
-        "bootstrap.install(sys.executable)"
+        "try:\n    bootstrap.install(sys.executable)\n"
+        "except bootstrap.SetupError as error:\n    sys.exit(str(error))\n"
     )
-    command = [sys.executable, "-c", program, str(tmp_path)]
+    command = [sys.executable, "-c", program, str(folder)]
+    environment = {**os.environ, "PIP_CONFIG_FILE": os.devnull, **environment}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.strip().endswith("Check the network and repeat: nothing is lost.")
+    return done.stderr
+
+
+def test_without_network_the_set_up_stops_and_says_so_in_one_line(tmp_path):
+    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": ""}
+    assert failed_install(tmp_path, **nowhere).splitlines() == [
+        "The packages could not be installed: the package index cannot be reached. "
+        "Check the network and repeat: nothing is lost."
+    ]
+
+
+def test_what_else_pip_says_is_passed_on_in_one_line(tmp_path):
+    said = failed_install(tmp_path, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path))
+    assert "pip says: No matching distribution found for no-such-package-anywhere==1.0" in said
+    assert said.count("\n") == 1
+    assert "disk is full" in bootstrap.why_pip_failed("ERROR: Could not install: [Errno 28] No space left on device")
 
 
 def test_data_is_found_and_travels_in_the_wheel():
