@@ -7,6 +7,12 @@ import torch
 Factors = tuple[torch.Tensor, torch.Tensor]  # (rows, rank) and (columns, rank); their product is left @ right.T
 
 
+def check_rank(matrix: torch.Tensor, rank: int) -> None:
+    """A ValueError unless a matrix (rows, columns) has factors of that rank."""
+    if matrix.ndim != 2 or not 1 <= rank <= min(matrix.shape):
+        raise ValueError(f"A matrix of shape {tuple(matrix.shape)} has no factors of rank {rank}.")
+
+
 def truncated_svd(matrix: torch.Tensor, rank: int) -> Factors:
     """The factors of the best approximation of that rank (Eckart and Young, 1936), the root of σ on either side.
 
@@ -20,7 +26,7 @@ def truncated_svd(matrix: torch.Tensor, rank: int) -> Factors:
     Raises:
         ValueError: If the rank is out of range.
     """
-    _check_rank(matrix, rank)
+    check_rank(matrix, rank)
     left, sigma, right = torch.linalg.svd(matrix, full_matrices=False)
     root = sigma[:rank].sqrt()
     return left[:, :rank] * root, right[:rank].T * root
@@ -41,7 +47,7 @@ def nmf(matrix: torch.Tensor, rank: int, steps: int = 200, seed: int = 0) -> tup
     Raises:
         ValueError: If the rank is out of range, or the matrix has a negative number.
     """
-    _check_rank(matrix, rank)
+    check_rank(matrix, rank)
     if bool((matrix < 0).any()):
         raise ValueError("Non-negative factors cannot make a negative number: the matrix has some.")
     left, right = random_start(matrix, rank, seed)
@@ -72,7 +78,7 @@ def als(
     Raises:
         ValueError: If the rank is out of range, the ridge not above zero, or the mask not bool and of the same shape.
     """
-    _check_rank(matrix, rank)
+    check_rank(matrix, rank)
     if ridge <= 0:
         raise ValueError(f"The ridge is {ridge}; it must be above zero, else a row with few entries has no solution.")
     if known.dtype != torch.bool or known.shape != matrix.shape:
@@ -108,8 +114,3 @@ def random_start(matrix: torch.Tensor, rank: int, seed: int) -> Factors:
     generator = torch.Generator().manual_seed(seed)
     scale = (matrix.abs().mean().item() / rank) ** 0.5
     return tuple((scale * (0.5 + torch.rand(size, rank, generator=generator))).to(matrix) for size in matrix.shape)
-
-
-def _check_rank(matrix: torch.Tensor, rank: int) -> None:
-    if matrix.ndim != 2 or not 1 <= rank <= min(matrix.shape):
-        raise ValueError(f"A matrix of shape {tuple(matrix.shape)} has no factors of rank {rank}.")
