@@ -3,6 +3,9 @@
 A full bilinear layer has one weight for each pair of features and each output: a tensor of left · right · out weights.
 MLB, MUTAN and MFB write that tensor as a product of small matrices. Each module's ``tensor()`` multiplies it out again,
 so that the claim can be checked.
+
+The papers put dropout on the projections (MLB, MUTAN) or on the products (MFB); it is left out here, since the ladder's
+training data do not run out. In evaluation mode dropout does nothing, so the functions are those of the papers.
 """
 
 from __future__ import annotations
@@ -11,6 +14,13 @@ import torch
 from torch import nn
 
 ACTIVATIONS = {"identity": nn.Identity, "tanh": nn.Tanh, "relu": nn.ReLU, "sigmoid": nn.Sigmoid}
+
+
+def at_least_one(**sizes: int) -> None:
+    """A ValueError that names the first size below one."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} is {size}; it must be at least 1.")
 
 
 def make_activation(name: str) -> nn.Module:
@@ -24,6 +34,10 @@ def power_normalise(vectors: torch.Tensor, epsilon: float = 1e-8) -> torch.Tenso
     """Signed square root, then length one, along the last axis (Fukui and others, MCB, 2016; Yu and others, MFB, 2017).
 
     Products of features have a few huge entries; the root tames them. ``epsilon`` keeps the gradient finite at zero.
+
+    Args:
+        vectors: (..., features).
+        epsilon: Added under the root. An entry below it in size no longer counts as tiny: it becomes about 1e-4.
     """
     rooted = vectors.sign() * (vectors.abs() + epsilon).sqrt()
     return nn.functional.normalize(rooted, dim=-1)
@@ -36,10 +50,14 @@ class FullBilinear(nn.Module):
         left: Features of the left vector.
         right: Features of the right vector.
         out: Features of the result.
+
+    Raises:
+        ValueError: If a size is below one; so do all layers of this module.
     """
 
     def __init__(self, left: int, right: int, out: int) -> None:
         super().__init__()
+        at_least_one(left=left, right=right, out=out)
         self.weight = nn.Parameter(torch.randn(left, right, out) / (left * right) ** 0.5)
         self.bias = nn.Parameter(torch.zeros(out))
 
@@ -67,6 +85,7 @@ class MLB(nn.Module):
 
     def __init__(self, left: int, right: int, out: int, rank: int, activation: str = "tanh") -> None:
         super().__init__()
+        at_least_one(left=left, right=right, out=out, rank=rank)
         self.left = nn.Linear(left, rank, bias=False)
         self.right = nn.Linear(right, rank, bias=False)
         self.out = nn.Linear(rank, out)
@@ -85,7 +104,7 @@ class MUTAN(nn.Module):
     """Multimodal Tucker fusion (Ben-younes and others, 2017): a small core tensor between projections of both sides.
 
     With l = σ(A left) and r = σ(B right), z = Σ_k (M_k l) ∘ (N_k r), a sum over ``rank``: every slice of the core
-    tensor has at most that rank.
+    tensor has at most that rank. The paper's third factor matrix, from z to the answers, is the layer that reads z.
 
     Args:
         left: Features of the left vector.
@@ -98,6 +117,7 @@ class MUTAN(nn.Module):
 
     def __init__(self, left: int, right: int, out: int, rank: int, core: int = 64, activation: str = "tanh") -> None:
         super().__init__()
+        at_least_one(left=left, right=right, out=out, rank=rank, core=core)
         self.left, self.right = nn.Linear(left, core, bias=False), nn.Linear(right, core, bias=False)
         self.left_slices = nn.Linear(core, rank * out, bias=False)  # (rank, out): the rank comes first
         self.right_slices = nn.Linear(core, rank * out, bias=False)
@@ -122,6 +142,9 @@ class MUTAN(nn.Module):
 class MFB(nn.Module):
     """Multimodal factorised bilinear pooling (Yu and others, 2017): z = SumPool(U left ∘ V right, factor).
 
+    The products of one output lie side by side in memory, (out, factor); those of :class:`MUTAN` lie ``out`` apart,
+    (rank, out). Weights of one layout read in the other give another function, and no error.
+
     Args:
         left: Features of the left vector.
         right: Features of the right vector.
@@ -133,6 +156,7 @@ class MFB(nn.Module):
 
     def __init__(self, left: int, right: int, out: int, factor: int, normalise: bool = True) -> None:
         super().__init__()
+        at_least_one(left=left, right=right, out=out, factor=factor)
         self.left = nn.Linear(left, out * factor, bias=False)  # (out, factor): the factor comes last
         self.right = nn.Linear(right, out * factor, bias=False)
         self.shape, self.normalise = (out, factor), normalise
