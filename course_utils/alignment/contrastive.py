@@ -196,16 +196,9 @@ def sigmoid_objective(towers: Towers, image: torch.Tensor, text: torch.Tensor) -
 
 
 def train_towers(
-    towers: Towers,
-    image: torch.Tensor,
-    text: torch.Tensor,
-    objective: Objective = softmax_objective,
-    *,
-    epochs: int = 20,
-    batch: int = 256,
-    rate: float = 3e-3,
-    seed: int = 0,
-) -> list[float]:
+    towers: Towers, image: torch.Tensor, text: torch.Tensor, objective: Objective = softmax_objective, *,
+    epochs: int = 20, batch: int = 256, rate: float = 3e-3, seed: int = 0,
+) -> list[float]:  # fmt: skip
     """Train on pairs of features with AdamW and one rise and fall of the learning rate; the loss of each step.
 
     Args:
