@@ -31,6 +31,7 @@ LESSONS = {
     "02": LessonInfo("Image encoders", cpu_seconds=100),
     "03": LessonInfo("Speech encoders", cpu_seconds=80),
     "05": LessonInfo("Matrix factorisation", cpu_seconds=80),
+    "06": LessonInfo("Contrastive pretraining", cpu_seconds=100),
 }
 
 
