@@ -1,7 +1,7 @@
 """Lesson 06's ablations over three seeds: ``python -m course_utils.recipes.contrastive`` writes data/contrastive.csv.
 
-About two and a half minutes on one CPU core. Every row trains two heads on the training emoji and measures retrieval on the 300
-held out. The same seeds give the same recalls to a point or two: sums depend on the machine.
+About two and a half minutes on one CPU core. Every row trains two heads on the training emoji and measures retrieval
+on the 300 held out. The same seeds give the same recalls to a point or two: sums depend on the machine.
 """
 
 from __future__ import annotations
