@@ -334,7 +334,7 @@ def by_type(tables: Mapping[str, object], *, title: str = "", reference: Mapping
     """
     names = list(tables)
     types = list(tables[names[0]]["type"])
-    figure, axis = plt.subplots(layout="constrained")
+    figure, axis = plt.subplots(figsize=(max(7, len(types) + 2), 3.6), layout="constrained")
     width = 0.8 / len(names)
     for number, name in enumerate(names):
         table = tables[name].set_index("type").loc[types]
