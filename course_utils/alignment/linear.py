@@ -44,8 +44,8 @@ def ridge(x: torch.Tensor, y: torch.Tensor, penalty: float) -> LinearMap:
     Raises:
         ValueError: If the two are not pairs of rows, or the penalty is not above 0.
     """
-    _pairs(x, y)
-    _positive(penalty)
+    require_pairs(x, y)
+    require_positive(penalty)
     mean, offset = x.mean(dim=0), y.mean(dim=0)
     a, b = x - mean, y - offset
     identity = torch.eye(a.shape[1], dtype=a.dtype, device=a.device)
@@ -64,7 +64,7 @@ def procrustes(x: torch.Tensor, y: torch.Tensor) -> LinearMap:
     Raises:
         ValueError: If the two are not pairs of rows, or differ in dimension.
     """
-    _pairs(x, y)
+    require_pairs(x, y)
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"A rotation needs equal dimensions, not {x.shape[1]} and {y.shape[1]}: reduce both with pca.")
     mean, offset = x.mean(dim=0), y.mean(dim=0)
@@ -85,7 +85,7 @@ def pca(x: torch.Tensor, dims: int) -> LinearMap:
     Raises:
         ValueError: If there are no such many directions.
     """
-    _matrix(x)
+    require_matrix(x)
     if not 1 <= dims <= min(x.shape):
         raise ValueError(
             f"{x.shape[0]} vectors of {x.shape[1]} numbers have 1 to {min(x.shape)} components: not {dims}."
@@ -108,8 +108,8 @@ def whitener(x: torch.Tensor, penalty: float) -> LinearMap:
     Raises:
         ValueError: If the vectors are no matrix, or the penalty is not above 0.
     """
-    _matrix(x)
-    _positive(penalty)
+    require_matrix(x)
+    require_positive(penalty)
     mean = x.mean(dim=0)
     centred = x - mean
     variances, directions = torch.linalg.eigh(centred.T @ centred / len(x))
@@ -148,7 +148,7 @@ def cca(x: torch.Tensor, y: torch.Tensor, dims: int, penalty_x: float = 1e-6, pe
     Raises:
         ValueError: If the two are not pairs of rows, there are no such many directions, or a penalty is not above 0.
     """
-    _pairs(x, y)
+    require_pairs(x, y)
     if not 1 <= dims <= min(x.shape[1], y.shape[1]):
         raise ValueError(f"{x.shape[1]} and {y.shape[1]} numbers have 1 to {min(x.shape[1], y.shape[1])} pairs of "
                          f"directions: not {dims}.")  # fmt: skip
@@ -179,7 +179,7 @@ def mean_of_nearest(similarity: torch.Tensor, k: int) -> torch.Tensor:
     Raises:
         ValueError: If a row has fewer than ``k`` numbers.
     """
-    _matrix(similarity)
+    require_matrix(similarity)
     if not 1 <= k <= similarity.shape[1]:
         raise ValueError(f"A row of {similarity.shape[1]} similarities has no {k} nearest.")
     return similarity.topk(k, dim=1).values.mean(dim=1)
@@ -214,7 +214,7 @@ def k_occurrence(similarity: torch.Tensor, k: int = 10) -> torch.Tensor:
     Raises:
         ValueError: If there are fewer than ``k`` candidates.
     """
-    _matrix(similarity)
+    require_matrix(similarity)
     if not 1 <= k <= similarity.shape[1]:
         raise ValueError(f"There are no first {k} among {similarity.shape[1]} candidates.")
     return torch.bincount(similarity.topk(k, dim=1).indices.flatten(), minlength=similarity.shape[1])
@@ -233,20 +233,26 @@ def skewness(values: torch.Tensor) -> float:
     return ((centred / deviation) ** 3).mean().item()
 
 
-def _matrix(x: torch.Tensor) -> None:
+# --- what all of them require ---------------------------------------------------------------------------------------
+
+
+def require_matrix(x: torch.Tensor) -> None:
+    """Raise a ValueError unless x is (n, dim)."""
     if x.ndim != 2:
         raise ValueError(f"Expected a matrix, one vector a row, not a tensor of shape {tuple(x.shape)}.")
 
 
-def _pairs(x: torch.Tensor, y: torch.Tensor) -> None:
-    _matrix(x)
-    _matrix(y)
+def require_pairs(x: torch.Tensor, y: torch.Tensor) -> None:
+    """Raise a ValueError unless x is (n, dim_x) and y (n, dim_y), with n at least 2."""
+    require_matrix(x)
+    require_matrix(y)
     if len(x) != len(y):
         raise ValueError(f"Row i of x belongs to row i of y: {len(x)} and {len(y)} rows are no pairs.")
     if len(x) < 2:
         raise ValueError("One pair is too few to fit a map.")
 
 
-def _positive(penalty: float) -> None:
+def require_positive(penalty: float) -> None:
+    """Raise a ValueError unless the penalty is above 0."""
     if not penalty > 0:
         raise ValueError(f"The penalty is {penalty}; it must be above 0, or the fit has no single answer.")
