@@ -32,6 +32,7 @@ LESSONS = {
     "03": LessonInfo("Speech encoders", cpu_seconds=80),
     "05": LessonInfo("Matrix factorisation", cpu_seconds=80),
     "06": LessonInfo("Contrastive pretraining", cpu_seconds=100),
+    "04": LessonInfo("Embedding alignment", cpu_seconds=90),
 }
 
 

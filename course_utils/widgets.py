@@ -81,6 +81,97 @@ def answer_card(picture: np.ndarray, question: str, reply: Reply) -> plots.Shown
     return plots.show(figure, f"Asked “{question}”, the model answers {said}.")
 
 
+# --- searching ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Found:
+    """One thing that a search found.
+
+    Attributes:
+        picture: What to show, (H, W, 3) uint8.
+        title: What to write under it.
+        score: How near it is to what was asked for, larger is nearer.
+    """
+
+    picture: np.ndarray
+    title: str
+    score: float
+
+
+Retriever = Callable[[str], Sequence[Found]]  # words -> what was found, best first
+
+
+def search(retrievers: Mapping[str, Retriever], examples: Sequence[str]) -> ipywidgets.Widget:
+    """A search box: type or pick words, get pictures with their scores.
+
+    Args:
+        retrievers: Name to retriever, to choose from where there are several. A retriever may raise a ValueError, to
+            tell whoever typed the words what is wrong with them.
+        examples: Words to pick from; the first are searched for at once.
+
+    Raises:
+        ValueError: If there is no retriever or no example.
+    """
+    if not retrievers or not examples:
+        raise ValueError("The search box needs at least one retriever and one example.")
+    return _Searching(retrievers, examples).box
+
+
+def search_card(query: str, found: Sequence[Found]) -> plots.Shown:
+    """What was found for a query, best first, as a figure; the query stands in its alternative text.
+
+    Raises:
+        ValueError: If nothing was found.
+    """
+    titles = [f"{one.title}\n{one.score:.2f}" for one in found]
+    said = ", ".join(f"{one.title} {one.score:.2f}" for one in found)
+    return plots.pictures([one.picture for one in found], titles, alt=f"Searched “{query}”, found {said}.")
+
+
+class _Searching:
+    """The controls of :func:`search` and what happens when they move."""
+
+    def __init__(self, retrievers, examples) -> None:
+        self.retrievers = retrievers
+        wide = ipywidgets.Layout(width="26em")
+        self.method = ipywidgets.Dropdown(options=list(retrievers), description="search by", layout=wide)
+        self.example = ipywidgets.Dropdown(options=list(examples), description="examples", layout=wide)
+        self.words = ipywidgets.Text(
+            examples[0], description="words", continuous_update=False, layout=wide,
+            placeholder="type words and press Enter",
+        )  # fmt: skip
+        self.shown = ipywidgets.HTML()
+        self.example.observe(self._copy_example, "value")
+        for control in (self.method, self.words):
+            control.observe(self._search, "value")
+        rows = [self.method] if len(retrievers) > 1 else []
+        self.box = ipywidgets.VBox([*rows, self.example, self.words, self.shown])
+        self._search()
+
+    def _copy_example(self, change) -> None:
+        self.words.value = change["new"]
+
+    def _search(self, _change=None) -> None:
+        query = self.words.value.strip()
+        if not query:
+            self.shown.value = "<p><b>Type some words</b>, then press Enter.</p>"
+            return
+        try:
+            found = self.retrievers[self.method.value](query)
+        except ValueError as error:
+            self.shown.value = f"<p><b>{html.escape(str(error))}</b></p>"
+            return
+        if not found:
+            self.shown.value = f"<p>Nothing was found for “{html.escape(query)}”.</p>"
+            return
+        card = search_card(query, found)
+        self.shown.value = plots.image_tag(card.png, card.alt)
+
+
+# --- asking -------------------------------------------------------------------------------------------------------
+
+
 class _Asking:
     """The controls of :func:`ask` and what happens when they move."""
 

@@ -78,3 +78,60 @@ def test_a_widget_needs_something_to_show():
 def test_without_a_way_to_draw_there_is_no_button():
     box = widgets.ask(Answerer(), PICTURES, ["how dark?"])
     assert not any(type(child).__name__ == "HBox" for child in box.children)
+
+
+# --- searching ------------------------------------------------------------------------------------------------------
+
+
+def by_length(query):
+    """Finds one picture for each letter."""
+    if "?" in query:
+        raise ValueError(f"There is a question mark in {query!r} <b>.")
+    return [
+        widgets.Found(PICTURES[i % 3], f"letter {letter}", 1 - i / 10)
+        for i, letter in enumerate(query)
+        if letter != "x"
+    ]
+
+
+@pytest.fixture
+def searching():
+    return widgets._Searching(
+        {"by length": by_length, "backwards": lambda query: by_length(query[::-1])}, ("abc", "de")
+    )
+
+
+def test_the_first_example_is_searched_at_once(searching):
+    assert "Searched “abc”, found letter a 1.00, letter b 0.90, letter c 0.80." in searching.shown.value
+
+
+def test_words_examples_and_methods_change_what_is_found(searching):
+    searching.words.value = " fg "
+    assert "“fg”, found letter f 1.00" in searching.shown.value
+    searching.method.value = "backwards"
+    assert "“fg”, found letter g 1.00" in searching.shown.value
+    searching.example.value = "de"
+    assert searching.words.value == "de" and "found letter e 1.00" in searching.shown.value
+
+
+def test_a_search_says_what_is_wrong(searching):
+    searching.words.value = "   "
+    assert "Type some words" in searching.shown.value
+    searching.words.value = "<i>?"
+    assert "question mark in" in searching.shown.value and "<i>" not in searching.shown.value
+    searching.words.value = "xx"
+    assert "Nothing was found for “xx”" in searching.shown.value
+
+
+def test_a_search_box_has_a_choice_of_methods_only_where_there_is_one():
+    alone = widgets.search({"by length": by_length}, ["abc"])
+    several = widgets.search({"a": by_length, "b": by_length}, ["abc"])
+    assert len(several.children) == len(alone.children) + 1
+    for retrievers, examples in (({}, ["a"]), ({"a": by_length}, [])):
+        with pytest.raises(ValueError, match="at least one retriever and one example"):
+            widgets.search(retrievers, examples)
+
+
+def test_a_query_in_any_script_draws_without_a_warning(recwarn):
+    assert "“火箭”" in widgets.search_card("火箭", by_length("ab")).alt
+    assert not recwarn.list
