@@ -186,7 +186,7 @@ def test_every_module_has_its_tests():
     modules = [path for path in (ROOT / "course_utils").rglob("*.py") if path.stem != "__init__"]
     elsewhere = {  # module -> the tests that cover it
         "shapes_scenes": "shapes", "shapes_questions": "shapes", "trackers": "training", "bootstrap": "project",
-        "paths": "project", "benchmark": "project", "attention": "alignment", "reasoners": "models",
+        "paths": "project", "benchmark": "project", "reasoners": "models",
         "encoded": "models", "image": "image_encoders", "text": "text_encoders", "grid_cnn": "image_encoders",
         "compare_encoders": "image_encoders",
     }  # fmt: skip
