@@ -30,6 +30,7 @@ LESSONS = {
     "01": LessonInfo("Text encoders", cpu_seconds=70),
     "02": LessonInfo("Image encoders", cpu_seconds=100),
     "03": LessonInfo("Speech encoders", cpu_seconds=80),
+    "07": LessonInfo("Attention alignment", cpu_seconds=90),
 }
 
 
