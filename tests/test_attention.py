@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from course_utils import checkpoints, ladder
 from course_utils.alignment import attention
 from course_utils.alignment.attention import (
     AdditiveAttention,
@@ -19,6 +20,8 @@ from course_utils.alignment.attention import (
     from_torch,
     masked_softmax,
 )
+from course_utils.paths import CHECKPOINTS
+from course_utils.recipes import looks
 
 MODULES = {
     "dot": lambda: DotProductAttention(8),
@@ -201,6 +204,26 @@ def test_co_attention_does_not_read_padding():
     assert whole.region_weights.shape == (2, 3, 5)
     with pytest.raises(ValueError, match="nothing to read"):
         module(words, regions, torch.zeros_like(mask))
+
+
+# --- the models that lesson 07 looks into -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", looks.SHIPPED)
+def test_the_shipped_models_are_runs_of_the_ladder(method):
+    model = looks.trained(method)
+    assert not model.training and not any(weight.requires_grad for weight in model.parameters())
+    notes = checkpoints.load_checkpoint(
+        ladder.RUNGS[method].build(), CHECKPOINTS / f"{looks.SHIPPED[method]}.safetensors"
+    )
+    runs = ladder.load().set_index(["method", "seed"])
+    assert notes["method"] == method
+    assert notes["test"] == pytest.approx(runs.loc[(method, notes["seed"]), "test"], abs=0.01)
+
+
+def test_a_model_that_is_not_shipped_is_named():
+    with pytest.raises(ValueError, match="only of: dot-product attention, two-hop attention"):
+        looks.trained("additive attention")
 
 
 def test_everything_public_is_documented():
