@@ -71,6 +71,7 @@ RUNGS: dict[str, Rung] = {
     "two-hop attention": Rung(lambda: rungs.SeveralHops(DIM, 2), epochs=9),
     "three-hop attention": Rung(lambda: rungs.SeveralHops(DIM, 3), epochs=8),
     "multi-head attention": Rung(lambda: rungs.SingleLook(MultiHeadCrossAttention(DIM, heads=4), DIM), epochs=9),
+    "co-attention": Rung(lambda: rungs.WordsAndRegions(DIM), epochs=5),
 }
 
 

@@ -30,9 +30,10 @@ LESSONS = {
     "01": LessonInfo("Text encoders", cpu_seconds=70),
     "02": LessonInfo("Image encoders", cpu_seconds=100),
     "03": LessonInfo("Speech encoders", cpu_seconds=80),
+    "04": LessonInfo("Embedding alignment", cpu_seconds=100),
     "05": LessonInfo("Matrix factorisation", cpu_seconds=80),
     "06": LessonInfo("Contrastive pretraining", cpu_seconds=100),
-    "04": LessonInfo("Embedding alignment", cpu_seconds=90),
+    "07": LessonInfo("Attention alignment", cpu_seconds=90),
 }
 
 

@@ -128,6 +128,23 @@ class SeveralHops(nn.Module):
         return self.look(self.pooled(question, regions), regions)[0]
 
 
+class WordsAndRegions(nn.Module):
+    """Co-attention of the words of a question and the regions; what both gave is added to what MLB has.
+
+    Args:
+        dim: Features of a word, a region and the question.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.pooled, self.look, self.norm = PooledProduct(dim), attention.CoAttention(dim), nn.LayerNorm(dim)
+
+    def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
+        """(pictures, questions, dim)."""
+        attended = self.look(question.unpooled, regions.unsqueeze(1), question.mask)
+        return self.norm(self.pooled(question, regions) + attended.question + attended.picture)
+
+
 class PooledProduct(nn.Module):
     """The question plus its MLB product with the pooled picture: where every rung with attention begins.
 

@@ -38,6 +38,7 @@ class Reply:
 
 
 Answerer = Callable[[np.ndarray, str], Reply]  # (picture (H, W, 3) uint8, question) -> Reply
+Reader = Callable[[np.ndarray, str], Sequence[tuple[str, Reply]]]  # the same, with a reply after each word
 
 
 def ask(
@@ -62,6 +63,23 @@ def ask(
     if len(pictures) == 0 or not examples:
         raise ValueError("The widget needs at least one picture and one example question.")
     return _Asking(answerer, pictures, examples, draw, choices).box
+
+
+def word_by_word(reader: Reader, pictures: Sequence[np.ndarray], examples: Sequence[str]) -> ipywidgets.Widget:
+    """Follow a model through a question: a slider says how many of its words have been read.
+
+    Args:
+        reader: Called with a picture, (H, W, 3) uint8, and a question; gives (word, reply) for each word, in order,
+            the reply being what the model would say if the question ended there.
+        pictures: What the slider goes through.
+        examples: Questions to pick from; the first is read at once.
+
+    Raises:
+        ValueError: If there is no picture or no example question.
+    """
+    if len(pictures) == 0 or not examples:
+        raise ValueError("The widget needs at least one picture and one example question.")
+    return _Reading(reader, pictures, examples).box
 
 
 def answer_card(picture: np.ndarray, question: str, reply: Reply) -> plots.Shown:
@@ -228,8 +246,41 @@ class _Asking:
         except ValueError as error:  # a question without a word in it, say: tell the one who typed it
             self.shown.value = f"<p><b>{html.escape(str(error))}</b></p>"
             return
+        self._show(question, reply)
+
+    def _show(self, question: str, reply: Reply) -> None:
         card = answer_card(self.picture, question, reply)
         self.shown.value = _unknown_words(reply.unknown) + plots.image_tag(card.png, card.alt)
+
+
+class _Reading(_Asking):
+    """The controls of :func:`word_by_word`: those of :func:`ask` and a slider over the words."""
+
+    def __init__(self, reader, pictures, examples) -> None:
+        self.replies: Sequence[tuple[str, Reply]] = ()
+        wide = ipywidgets.Layout(width="26em")
+        self.read = ipywidgets.IntSlider(1, 1, 1, description="words read", continuous_update=False, layout=wide)
+        self.read.observe(self._turn, "value")
+        super().__init__(reader, pictures, examples, None, ((), ()))
+        self.box.children = [*self.box.children[:-1], self.read, self.shown]
+
+    def _answer(self, _change=None) -> None:
+        self.replies = ()  # of the question before: the slider shows nothing until there are new ones
+        super()._answer()
+
+    def _show(self, question: str, reply: Sequence[tuple[str, Reply]]) -> None:
+        if not reply:
+            raise ValueError(f"The reader gave no reply to {question!r}. It must give one for each word.")
+        self.read.max = len(reply)
+        self.read.value = len(reply)
+        self.replies = reply
+        self._turn()
+
+    def _turn(self, _change=None) -> None:
+        if self.replies:
+            words = [word for word, _ in self.replies[: self.read.value]]
+            more = " …" if self.read.value < len(self.replies) else ""
+            super()._show(" ".join(words) + more, self.replies[self.read.value - 1][1])
 
 
 def _unknown_words(words: Sequence[str]) -> str:

@@ -71,8 +71,9 @@ def test_a_reply_answers_with_the_most_probable():
 
 def test_a_widget_needs_something_to_show():
     for pictures, examples in (([], ["a?"]), (PICTURES, [])):
-        with pytest.raises(ValueError, match="at least one picture and one example"):
-            widgets.ask(Answerer(), pictures, examples)
+        for widget in (widgets.ask, widgets.word_by_word):
+            with pytest.raises(ValueError, match="at least one picture and one example"):
+                widget(Answerer(), pictures, examples)
 
 
 def test_without_a_way_to_draw_there_is_no_button():
@@ -135,3 +136,60 @@ def test_a_search_box_has_a_choice_of_methods_only_where_there_is_one():
 def test_a_query_in_any_script_draws_without_a_warning(recwarn):
     assert "“火箭”" in widgets.search_card("火箭", by_length("ab")).alt
     assert not recwarn.list
+
+
+# --- word by word -----------------------------------------------------------------------------------------------
+
+
+def read(picture, question):
+    """After each word the reply is surer; a question of "?" alone has no word."""
+    words = question.replace("?", " ").split()
+    if not words:
+        raise ValueError("There is no word in it.")
+    return [(word, widgets.Reply({"dark": 0.1, f"light {n}": 0.9}, np.eye(8) / n)) for n, word in enumerate(words, 1)]
+
+
+@pytest.fixture
+def reading():
+    return widgets._Reading(read, PICTURES, ("how dark is it?", "how light?"))
+
+
+def test_the_whole_question_is_read_at_first(reading):
+    assert (reading.read.value, reading.read.max) == (4, 4)
+    assert "how dark is it”" in reading.shown.value and "light 4 90%" in reading.shown.value
+
+
+def test_the_slider_goes_back_through_the_words(reading):
+    reading.read.value = 2
+    assert "how dark …”" in reading.shown.value and "light 2 90%" in reading.shown.value
+
+
+def test_another_question_has_its_own_number_of_words(reading):
+    reading.read.value = 1
+    reading.example.value = "how light?"
+    assert (reading.read.value, reading.read.max) == (2, 2) and "how light”" in reading.shown.value
+    reading.question.value = "is it very dark <now>?"
+    assert (reading.read.value, reading.read.max) == (5, 5) and "&lt;now&gt;" in reading.shown.value
+    reading.number.value = 2
+    assert (reading.read.value, reading.read.max) == (5, 5)
+
+
+def test_bad_input_says_why_and_keeps_the_widget_alive(reading):
+    reading.question.value = "?"
+    assert "There is no word" in reading.shown.value
+    reading.read.value = 1
+    reading.question.value = "  "
+    assert "Type a question" in reading.shown.value
+    reading.question.value = "how light?"
+    assert "how light”" in reading.shown.value
+
+
+def test_a_reader_that_gives_nothing_is_told_so():
+    with pytest.raises(ValueError, match="one for each word"):
+        widgets.word_by_word(lambda picture, question: [], PICTURES, ["how dark?"])
+
+
+def test_the_words_slider_stands_above_the_figure():
+    box = widgets.word_by_word(read, PICTURES, ["how dark is it?"])
+    kinds = [type(child).__name__ for child in box.children]
+    assert kinds == ["IntSlider", "Dropdown", "Text", "IntSlider", "HTML"]

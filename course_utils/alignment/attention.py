@@ -1,6 +1,12 @@
-"""Attention: an alignment that is decided anew for each question."""
+"""Attention: an alignment that is decided anew for each question.
+
+Every mask here is True where a key may be read, as in ``torch.nn.functional.scaled_dot_product_attention``. Mind that
+``torch.nn.MultiheadAttention`` means the opposite: there True leaves a key out.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -32,8 +38,10 @@ def masked_softmax(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Ten
         mask: True where a key may be read; broadcasts to ``scores``. None allows all.
 
     Raises:
-        ValueError: If a query may read no key at all: there is no average over nothing.
+        ValueError: If a query may read no key at all (there is no average over nothing), or the mask is not bool.
     """
+    if scores.shape[-1] == 0:
+        raise ValueError(f"There is nothing to read: scores of shape {tuple(scores.shape)} have no keys.")
     if mask is None:
         return scores.softmax(dim=-1)
     if mask.dtype != torch.bool:
@@ -147,7 +155,7 @@ class MultiHeadCrossAttention(nn.Module):
         Returns:
             What each query saw, (..., queries, dim), and the weights of each head, (..., heads, queries, keys).
         """
-        mask = mask if mask is None else mask.unsqueeze(-3)  # the same for all heads
+        mask = mask if mask is None else torch.atleast_2d(mask).unsqueeze(-3)  # the same for all heads
         split = [self._split(part) for part in (self.query(query), self.key(context), self.value(context))]
         seen, weights = dot_product_attention(*split, mask)
         return self.out(seen.transpose(-3, -2).flatten(-2)), weights
@@ -155,3 +163,74 @@ class MultiHeadCrossAttention(nn.Module):
     def _split(self, vectors: torch.Tensor) -> torch.Tensor:
         """(..., positions, dim) to (..., heads, positions, dim / heads)."""
         return vectors.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
+
+
+def from_torch(reference: nn.MultiheadAttention) -> MultiHeadCrossAttention:
+    """Our multi-head attention with the weights of torch's, which keeps three projections in one matrix.
+
+    Raises:
+        ValueError: If it has what ours lacks: other sizes of keys or values, no bias, or keys of its own.
+    """
+    plain = reference.in_proj_weight is not None and reference.in_proj_bias is not None
+    if not plain or reference.bias_k is not None or reference.add_zero_attn:
+        raise ValueError("Only nn.MultiheadAttention(dim, heads) with its default bias, kdim and vdim can be copied.")
+    ours = MultiHeadCrossAttention(reference.embed_dim, reference.num_heads).to(reference.in_proj_weight)
+    parts = zip(reference.in_proj_weight.chunk(3), reference.in_proj_bias.chunk(3), strict=True)
+    with torch.no_grad():
+        for layer, (weight, bias) in zip((ours.query, ours.key, ours.value), parts, strict=True):
+            layer.weight.copy_(weight)
+            layer.bias.copy_(bias)
+        ours.out.load_state_dict(reference.out_proj.state_dict())
+    return ours
+
+
+class CoAttended(NamedTuple):
+    """What :class:`CoAttention` gives.
+
+    Attributes:
+        question: The words, averaged by weight, (..., dim).
+        picture: The regions, averaged by weight, (..., dim).
+        word_weights: (..., words).
+        region_weights: (..., regions).
+        affinity: How well each word and each region fit, from -1 to 1, (..., words, regions).
+    """
+
+    question: torch.Tensor
+    picture: torch.Tensor
+    word_weights: torch.Tensor
+    region_weights: torch.Tensor
+    affinity: torch.Tensor
+
+
+class CoAttention(nn.Module):
+    """Words attend to regions and regions to words, through one matrix (parallel co-attention; Lu and others, 2016).
+
+    With words Q (words, dim) and regions V (regions, dim): C = tanh(Q W Vᵀ), H_V = tanh(V A + Cᵀ (Q B)),
+    H_Q = tanh(Q B + C (V A)), and a softmax over regions of H_V u and over words of H_Q w.
+
+    Args:
+        dim: Features of words, of regions, and of the hidden layers.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.affinity, self.word, self.region = (nn.Linear(dim, dim, bias=False) for _ in range(3))
+        self.word_score, self.region_score = (nn.Linear(dim, 1, bias=False) for _ in range(2))
+
+    def forward(self, words: torch.Tensor, regions: torch.Tensor, word_mask: torch.Tensor | None = None) -> CoAttended:
+        """words (..., words, dim) with their mask (..., words), True for a word, and regions (..., regions, dim).
+
+        Raises:
+            ValueError: If a question has no word at all.
+        """
+        affinity = torch.tanh(self.affinity(words) @ regions.transpose(-2, -1))  # (..., words, regions)
+        if word_mask is not None:  # padding has nothing to tell the regions either
+            affinity = affinity.masked_fill(~word_mask.unsqueeze(-1), 0.0)
+        asked, offered = self.word(words), self.region(regions)
+        about_regions = torch.tanh(offered + affinity.transpose(-2, -1) @ asked)  # (..., regions, dim)
+        about_words = torch.tanh(asked + affinity @ offered)  # (..., words, dim)
+        word_weights = masked_softmax(self.word_score(about_words).squeeze(-1), word_mask)
+        region_weights = self.region_score(about_regions).squeeze(-1).softmax(dim=-1)
+        question = (word_weights.unsqueeze(-2) @ words).squeeze(-2)  # (..., dim)
+        picture = (region_weights.unsqueeze(-2) @ regions).squeeze(-2)
+        return CoAttended(question, picture, word_weights, region_weights, affinity)
