@@ -33,7 +33,7 @@ LESSONS = {
     "04": LessonInfo("Embedding alignment", cpu_seconds=100),
     "05": LessonInfo("Matrix factorisation", cpu_seconds=80),
     "06": LessonInfo("Contrastive pretraining", cpu_seconds=100),
-    "07": LessonInfo("Attention alignment", cpu_seconds=90),
+    "07": LessonInfo("Attention alignment", cpu_seconds=45),
 }
 
 
