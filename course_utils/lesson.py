@@ -31,7 +31,7 @@ LESSONS = {
     "02": LessonInfo("Image encoders", cpu_seconds=100),
     "03": LessonInfo("Speech encoders", cpu_seconds=80),
     "04": LessonInfo("Embedding alignment", cpu_seconds=100),
-    "05": LessonInfo("Matrix factorisation", cpu_seconds=80),
+    "05": LessonInfo("Matrix factorisation", cpu_seconds=60),
     "06": LessonInfo("Contrastive pretraining", cpu_seconds=100),
     "07": LessonInfo("Attention alignment", cpu_seconds=45),
 }
