@@ -106,7 +106,7 @@ def test_environment_yml_is_thin_and_agrees():
 
 
 def test_imports_are_declared():
-    optional = EXTRAS["test"] + EXTRAS["wandb"]  # for authoring.py and for trackers.py alone
+    optional = EXTRAS["test"] + EXTRAS["wandb"] + EXTRAS["browser"]  # for authoring.py, trackers.py, browser.py alone
     declared = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"] + optional}
     names = {"PIL": "pillow", "sklearn": "scikit-learn", "IPython": "ipython"}
     imported = set()
@@ -121,7 +121,7 @@ def test_imports_are_declared():
 
 
 LAYERS = (  # what is imported stands further down
-    {"homework"},
+    {"browser", "homework"},
     {"recipes"},
     {"authoring", "benchmark", "ladder", "widgets"},
     {"lesson"},
