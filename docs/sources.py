@@ -17,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HAN = re.compile(r"[\u3400-\u9fff]+(?:[、，（）·]?[\u3400-\u9fff]+)*")
+BADGE = re.compile(r"\[!\[([^\]]*)\]\(https?:[^)]*\)\]\(([^)]*)\)")  # its picture would come from another host
 HEAD = '| English | <span lang="zh">中文</span> | in one line | lesson |\n|---|---|---|---|'
 LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 
@@ -77,7 +78,8 @@ def for_the_web(notebook: dict, repository: str) -> dict:
     cells = []
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
-            cell = {**cell, "source": mark_chinese(web_links(source_of(cell), "notebooks", repository))}
+            text = BADGE.sub(r"[\1](\2)", source_of(cell))
+            cell = {**cell, "source": mark_chinese(web_links(text, "notebooks", repository))}
         cells.append(cell)
     return {**notebook, "cells": cells}
 
@@ -173,8 +175,7 @@ def landing_page(readme: str, lessons: list[Path], figures: dict[str, str], repo
     """The landing page: what the course is, its map, its lessons, what they reach, how to start."""
     sections = dict(re.findall(r"^##? ([^\n]*)\n(.*?)(?=^## |\Z)", readme, flags=re.M | re.S))
     title, opening = next(iter(sections.items()))
-    opening = re.sub(r"^\[!\[.*\n", "", opening, flags=re.M)  # the badge is in every lesson
-    parts = [f"# {title}", opening.strip()]
+    parts = [f"# {title}", BADGE.sub(r"[\1](\2)", opening).strip()]
     parts += [_image("map.png", figures), "## Lessons", sections["Lessons"].strip()]
     if "ladder.png" in figures:
         parts += ["## What each idea buys", _image("ladder.png", figures)]

@@ -49,6 +49,14 @@ def test_chinese_is_marked_and_code_is_not():
     assert said == 'token <span lang="zh">词元、子词</span> and `词元`'
 
 
+def test_a_badge_becomes_a_link_without_a_picture_of_another_host():
+    notebook = lesson(f"# 00\n\n{authoring.badge('owner/name', '00_a.ipynb')}")
+    text = sources.for_the_web(notebook, REPOSITORY)["cells"][0]["source"]
+    assert text == (
+        "# 00\n\n[Open in Colab](https://colab.research.google.com/github/owner/name/blob/main/notebooks/00_a.ipynb)"
+    )
+
+
 def test_key_terms_are_read_from_their_table_alone():
     terms = sources.key_terms(lesson("| no | 不 | x |\n|---|---|---|\n| no | 不 | x |", TERMS), "04_x")
     assert terms == [sources.Term("**attention**", "注意力", "looks", "04_x")]
