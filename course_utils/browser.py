@@ -259,11 +259,13 @@ CONTROLS = """cell => {  // mark every control of a cell's widgets, and say what
     const radios = e.type === 'radio' ? [...node.querySelectorAll(`input[type=radio][name="${e.name}"]`)] : [];
     const stop = radios.find(r => r.checked) ?? e;   // a group of radio buttons is one stop of Tab
     stop.dataset.course = `${cell}-${number}`;
-    const box = e.closest('.widget-inline-hbox, .jupyter-widgets');
-    const label = e.tagName === 'BUTTON' ? e.textContent.trim() || e.title
-      : box?.querySelector('.widget-label')?.textContent.trim() || e.getAttribute('aria-label') || '';
+    const text = node => node?.textContent.replace(/[\\s\u200b]+/g, ' ').trim();  // ipywidgets pads with \u200b
+    const box = e.closest(e.type === 'radio' ? '.widget-radio' : '.widget-inline-hbox, .jupyter-widgets');
+    const own = e.type === 'radio' ? '' : text(e.labels?.[0]);
+    const label = (e.tagName === 'BUTTON' ? text(e) || e.title : own || text(box?.querySelector('.widget-label')))
+      || e.getAttribute('aria-label') || '';
     const options = e.list ? [...e.list.options].map(o => o.value) : [];
-    return {cell, number, kind: kind(e), label: label.replace(/\\s+/g, ' '), options};
+    return {cell, number, kind: kind(e), label, options};
   });
 }"""
 SHOWN = """cell => {  // a fingerprint of what a cell shows, its controls left out
