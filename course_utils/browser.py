@@ -42,6 +42,7 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync "
     "--no-first-run --disable-dev-shm-usage"
 ).split()
+PATIENCE = 600_000  # milliseconds: what does not come is an error, and what is slow is not
 SIZE = {"width": 1280, "height": 1400}
 EMPTY_PICTURE = '<svg xmlns="http://www.w3.org/2000/svg"/>'
 NO_NEWS = '{"fetchNews": "false", "checkForUpdates": false, "doNotDisturbMode": true}'
@@ -125,6 +126,7 @@ def chromium() -> Iterator[Browser]:
 def watched_page(browser: Browser, **options) -> tuple[Page, list[str]]:
     """A new page, kept off the network, and the list that its errors go into."""
     page = browser.new_context(**{"viewport": SIZE, **options}).new_page()
+    page.set_default_timeout(PATIENCE)
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(f"the page raised: {error}"))
     page.on("console", lambda said: said.type == "error" and problems.append(f"the page logged: {said.text}"))
@@ -319,8 +321,8 @@ class NotebookPage:
     def open(self, running: Lab) -> None:
         """Open the notebook and wait for its kernel."""
         address = f"{running.address}/lab/tree/{self.name}.ipynb?token={running.token}&reset"
-        self.page.goto(address, wait_until="domcontentloaded", timeout=600_000)
-        self.page.wait_for_function(IDLE, timeout=600_000)
+        self.page.goto(address, wait_until="domcontentloaded")
+        self.page.wait_for_function(IDLE)
         self.page.evaluate(LISTEN)
 
     def run(self, seconds: float) -> list[dict]:

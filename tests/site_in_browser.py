@@ -90,7 +90,7 @@ def test_every_page_fits_and_reads(chromium, address, screen, scheme):
     page, problems = browser.watched_page(chromium, color_scheme=scheme, **SCREENS[screen])
     found = []
     for name in PAGES:
-        page.goto(f"{address}/{name}.html", timeout=300_000)
+        page.goto(f"{address}/{name}.html")
         page.wait_for_load_state()
         found += [f"{name}: {what}" for what in page.evaluate(TOO_WIDE) + page.evaluate(PALE)]
         page.screenshot(path=SCREENSHOTS / f"{name}_{screen}_{scheme}.png")
@@ -101,10 +101,10 @@ def test_every_page_fits_and_reads(chromium, address, screen, scheme):
 
 def test_search_finds_a_word(chromium, address):
     page, problems = browser.watched_page(chromium)
-    page.goto(f"{address}/index.html", timeout=300_000)
+    page.goto(f"{address}/index.html")
     page.fill("input[name=q]", "pooling")
     page.press("input[name=q]", "Enter")
-    page.wait_for_selector("#search-results li a", timeout=300_000)
+    page.wait_for_selector("#search-results li a")
     page.wait_for_timeout(1000)
     titles = page.locator("#search-results li > a").all_inner_texts()
     page.screenshot(path=SCREENSHOTS / "search.png")
@@ -115,7 +115,7 @@ def test_search_finds_a_word(chromium, address):
 
 def test_the_first_tab_leads_to_the_content(chromium, address):
     page, _ = browser.watched_page(chromium)
-    page.goto(f"{address}/glossary.html", timeout=300_000)
+    page.goto(f"{address}/glossary.html")
     page.keyboard.press("Tab")
     target = page.evaluate("() => document.activeElement.getAttribute('href')")
     assert page.locator(target).count() == 1
