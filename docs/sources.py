@@ -130,7 +130,7 @@ def glossary(terms: Iterable[Term]) -> str:
     entries: dict[str, list[Term]] = defaultdict(list)
     for term in terms:
         entries[_key(term.english)].append(term)
-    lines = ['# Glossary · <span lang="zh">术语表</span>', "Every key term of the lessons, in English and Chinese."]
+    lines = ["# Glossary", 'Every key term of the lessons, in English and Chinese (<span lang="zh">术语表</span>).']
     letter = ""
     for key in sorted(entries):
         initial = key[0].upper() if key[0].isalpha() else "0–9"
@@ -185,7 +185,7 @@ def landing_page(readme: str, lessons: list[Path], figures: dict[str, str], repo
         page = page.replace(f"({repository}{name})", f"({name})")
     names = [f"{_title(path)} <{path.stem}>" for path in lessons]
     contents = ["```{toctree}", ":hidden:", ":caption: Lessons", "", *names, "```"]
-    more = ["```{toctree}", ":hidden:", ":caption: More", "", "Glossary · 术语表 <glossary>", "```"]
+    more = ["```{toctree}", ":hidden:", ":caption: More", "", "Glossary <glossary>", "```"]
     return "\n".join([page, "", *contents, "", *more, ""])
 
 
