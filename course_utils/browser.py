@@ -51,7 +51,7 @@ KEYS = {  # kind of control: what to press, in turn, until something changes
     "slider": (["ArrowRight"], ["ArrowLeft"], ["ArrowRight"] * 3, ["End"], ["Home"]),
     "dropdown": (["ArrowDown"], ["ArrowUp"], ["End"], ["Home"]),
     "number": (["ArrowUp", "Enter"], ["ArrowDown", "Enter"]),
-    "radio": (["ArrowDown"], ["ArrowUp"]),
+    "radio": (["Space"],),
     "checkbox": (["Space"],),
     "button": (["Space"],),
 }
@@ -246,29 +246,26 @@ CONTROLS = """cell => {  // mark every control of a cell's widgets, and say what
   const node = window.jupyterapp.shell.currentWidget.content.widgets[cell].node;
   const found = [...node.querySelectorAll('.jp-OutputArea :is(.noUi-handle, select, input, textarea, button)')]
     .filter(e => e.closest('.jupyter-widgets'));
-  const groups = new Set();
+  found.forEach(e => { delete e.dataset.course; });
   const kind = e => {
     if (e.matches('.noUi-handle')) return 'slider';
     if (e.tagName !== 'INPUT') return {SELECT: 'dropdown', TEXTAREA: 'textarea', BUTTON: 'button'}[e.tagName];
     return {text: 'text', '': 'text', number: 'number', checkbox: 'checkbox', radio: 'radio'}[e.type] ?? e.type;
   };
-  return found.filter(e => !e.disabled && !e.closest('[disabled]')).filter(e => {
-    if (e.type !== 'radio') return true;
-    const first = !groups.has(e.name);
-    groups.add(e.name);
-    return first;
-  }).map((e, number) => {
-    const radios = e.type === 'radio' ? [...node.querySelectorAll(`input[type=radio][name="${e.name}"]`)] : [];
-    const stop = radios.find(r => r.checked) ?? e;   // a group of radio buttons is one stop of Tab
-    stop.dataset.course = `${cell}-${number}`;
+  return found.filter(e => !e.disabled && !(e.type === 'radio' && e.checked)).map((e, number) => {
+    e.dataset.course = `${cell}-${number}`;
     const text = node => node?.textContent.replace(/[\\s\u200b]+/g, ' ').trim();  // ipywidgets pads with \u200b
-    const box = e.closest(e.type === 'radio' ? '.widget-radio' : '.widget-inline-hbox, .jupyter-widgets');
-    const own = e.type === 'radio' ? '' : text(e.labels?.[0]);
+    const box = e.closest('.widget-radio, .widget-inline-hbox, .jupyter-widgets');
+    const own = text(e.labels?.[0]);
     const label = (e.tagName === 'BUTTON' ? text(e) || e.title : own || text(box?.querySelector('.widget-label')))
       || e.getAttribute('aria-label') || '';
     const options = e.list ? [...e.list.options].map(o => o.value) : [];
     return {cell, number, kind: kind(e), label, options};
   });
+}"""
+VALUE = """selector => {  // what a control itself holds
+  const e = document.querySelector(selector);
+  return e.getAttribute('aria-valuenow') ?? (['radio', 'checkbox'].includes(e.type) ? e.checked : e.value);
 }"""
 SHOWN = """cell => {  // a fingerprint of what a cell shows, its controls left out
   const node = window.jupyterapp.shell.currentWidget.content.widgets[cell].node;
@@ -402,12 +399,16 @@ class NotebookPage:
         if control.kind not in KEYS:
             self.problems.append(f"{control} {UNDRIVEN}")
             return True
+        held, moved = self.page.evaluate(VALUE, control.selector), control.kind == "button"
         for keys in KEYS[control.kind]:
             self.page.focus(control.selector)
             for key in keys:
                 self.page.keyboard.press(key)
             if self.changed(control.cell, before):
                 return True
+            moved = moved or self.page.evaluate(VALUE, control.selector) != held
+        if not moved:
+            self.problems.append(f"{control} does not answer to keys")
         return False
 
     def type_into(self, control: Control, before: int) -> bool:

@@ -72,8 +72,16 @@ PLANTED = {  # name: (cells, what must be said; None where nothing is wrong)
         ],
         r"cell 2, slider “number” is not reached with Tab",
     ),
+    "keys": (
+        [
+            WIDGETS, SHOW, OBSERVED,
+            "display(Javascript('document.addEventListener(\"keydown\", "
+            "e => e.key === \"Tab\" || (e.preventDefault(), e.stopImmediatePropagation()), true)'))",
+        ],
+        r"cell 2, slider “number” does not answer to keys",
+    ),
     "unknown": (
-        [WIDGETS, SHOW, OBSERVED.replace("IntSlider(2, 0, 9,", "ColorPicker(").replace("[s,", "[s,")],
+        [WIDGETS, SHOW, OBSERVED.replace("IntSlider(2, 0, 9,", "ColorPicker(")],
         r"color “number” cannot be driven here",
     ),
     "absent": (["import ipywidgets\nprint('no control')"], r"it imports ipywidgets, and shows no control"),

@@ -22,6 +22,7 @@ SCREENS = {
     "desktop": {"viewport": {"width": 1280, "height": 900}},
 }
 PAGES = ["index", "glossary", *(path.stem for path in authoring.lessons())]
+PARTS = {"formula": "article div.math", "table": "article table.dataframe", "figure": ".cell_output img"}  # the first
 PALE = """() => {  // texts whose contrast to what is behind them is below WCAG's AA
   const numbers = colour => (colour.match(/[\\d.]+/g) ?? []).map(Number);
   const luminance = c => c.slice(0, 3).map(v => v / 255)
@@ -94,6 +95,10 @@ def test_every_page_fits_and_reads(chromium, address, screen, scheme):
         page.wait_for_load_state()
         found += [f"{name}: {what}" for what in page.evaluate(TOO_WIDE) + page.evaluate(PALE)]
         page.screenshot(path=SCREENSHOTS / f"{name}_{screen}_{scheme}.png")
+        for part, selector in PARTS.items():
+            if (first := page.locator(selector).first).count():
+                first.scroll_into_view_if_needed()
+                page.screenshot(path=SCREENSHOTS / f"{name}_{screen}_{scheme}_{part}.png")
         assert page.get_attribute("html", "lang") == "en"
     page.context.close()
     assert found + problems == []

@@ -136,14 +136,16 @@ def test_a_server_that_does_not_start_is_told(monkeypatch, tmp_path):
 class FakePage:
     """A page whose cell shows what the pressed keys make it show."""
 
-    def __init__(self, shown):
-        self.shown, self.pressed = shown, []
+    def __init__(self, shown, answers_keys=True):
+        self.shown, self.pressed, self.answers_keys = shown, [], answers_keys
         self.keyboard = self
 
     def press(self, key):
         self.pressed.append(key)
 
     def evaluate(self, program, *_):
+        if program == browser.VALUE:
+            return len(self.pressed) if self.answers_keys else 0
         return self.shown(self.pressed) if program == browser.SHOWN else None
 
     def focus(self, selector):
@@ -153,8 +155,8 @@ class FakePage:
         pass
 
 
-def move(shown, kind="slider"):
-    page = FakePage(shown)
+def move(shown, kind="slider", answers_keys=True):
+    page = FakePage(shown, answers_keys)
     problems = []
     notebook = browser.NotebookPage(page, problems, None, "name")
     notebook.changed = lambda cell, before: page.evaluate(browser.SHOWN) != before
@@ -170,8 +172,13 @@ def test_a_control_at_its_end_is_moved_back():
 
 
 def test_a_control_that_does_nothing_is_tried_in_every_way():
-    moved, pressed, _ = move(lambda pressed: 0)
-    assert not moved and set(pressed) == {"ArrowRight", "ArrowLeft", "End", "Home"}
+    moved, pressed, problems = move(lambda pressed: 0)
+    assert not moved and set(pressed) == {"ArrowRight", "ArrowLeft", "End", "Home"} and problems == []
+
+
+def test_a_control_that_keys_do_not_move_is_told():
+    moved, _, problems = move(lambda pressed: 0, answers_keys=False)
+    assert not moved and problems == ["cell 2, slider “number” does not answer to keys"]
 
 
 def test_a_control_of_an_unknown_kind_does_not_pass_unnoticed():
