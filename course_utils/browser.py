@@ -129,12 +129,18 @@ def watched_page(browser: Browser, **options) -> tuple[Page, list[str]]:
     page.set_default_timeout(PATIENCE)
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(f"the page raised: {error}"))
-    page.on("console", lambda said: said.type == "error" and problems.append(f"the page logged: {said.text}"))
+    page.on("console", lambda said: said.type == "error" and problems.append(logged(said.text, said.location)))
     page.route(
         lambda url: not re.match(r"(https?|wss?)://127\.0\.0\.1|data:|blob:|about:", url),
         lambda route: route.fulfill(status=200, content_type="image/svg+xml", body=EMPTY_PICTURE),
     )
     return page, problems
+
+
+def logged(text: str, location: dict) -> str:
+    """An error of the browser's console, with its address where that is what is wrong."""
+    address = re.sub(r"^https?://[^/]*|[?].*", "", location.get("url", ""))
+    return f"the page logged: {text}" + (f" ({address})" if "Failed to load resource" in text else "")
 
 
 # --- JupyterLab -------------------------------------------------------------------------------------------------
@@ -218,6 +224,10 @@ _KERNEL = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kern
 IDLE = f"() => {{ const k = {_KERNEL}; return k?.connectionStatus === 'connected' && k.status === 'idle'; }}"
 LISTEN = f"""() => {{  // errors of callbacks belong to no cell: JupyterLab shows them in its log alone
   const seen = window.courseErrors = [];
+  window.courseDied = false;
+  {_KERNEL}.statusChanged.connect((_, status) => {{
+    if (['dead', 'restarting', 'autorestarting'].includes(status)) window.courseDied = true;
+  }});
   {_KERNEL}.anyMessage.connect((_, {{msg, direction}}) => {{
     if (direction !== 'recv' || msg.parent_header.msg_type === 'execute_request') return;
     if (msg.header.msg_type === 'error') seen.push(`${{msg.content.ename}}: ${{msg.content.evalue}}`);
@@ -229,7 +239,7 @@ RUN_ALL = """() => {
   window.jupyterapp.commands.execute('notebook:run-all-cells')
     .then(() => { window.courseRun = 'done'; }, error => { window.courseRun = String(error); });
 }"""
-STATE = f"() => ({{run: window.courseRun, kernel: {_KERNEL}?.status ?? 'gone'}})"
+STATE = "() => ({run: window.courseRun, died: window.courseDied})"
 CELLS = """() => window.jupyterapp.shell.currentWidget.content.widgets.map((cell, number) => {
   const outputs = cell.model.type === 'code' ? cell.model.outputs.toJSON() : [];
   const text = value => Array.isArray(value) ? value.join('') : String(value ?? '');
@@ -255,10 +265,11 @@ CONTROLS = """cell => {  // mark every control of a cell's widgets, and say what
   return found.filter(e => !e.disabled && !(e.type === 'radio' && e.checked)).map((e, number) => {
     e.dataset.course = `${cell}-${number}`;
     const text = node => node?.textContent.replace(/[\\s\u200b]+/g, ' ').trim();  // ipywidgets pads with \u200b
-    const box = e.closest('.widget-radio, .widget-inline-hbox, .jupyter-widgets');
-    const own = text(e.labels?.[0]);
-    const label = (e.tagName === 'BUTTON' ? text(e) || e.title : own || text(box?.querySelector('.widget-label')))
-      || e.getAttribute('aria-label') || '';
+    let box = e;  // the control with its label: its smallest ancestor that has one, itself in no box of controls
+    while (box && !box.matches('.widget-box') && !text(box.querySelector('.widget-label'))) box = box.parentElement;
+    const beside = box?.matches('.widget-box') ? '' : text(box?.querySelector('.widget-label'));
+    const label = e.tagName === 'BUTTON' ? text(e) || e.title
+      : text(e.labels?.[0]) || beside || e.getAttribute('aria-label') || '';
     const options = e.list ? [...e.list.options].map(o => o.value) : [];
     return {cell, number, kind: kind(e), label, options};
   });
@@ -340,15 +351,13 @@ class NotebookPage:
         end = time.monotonic() + seconds
         self.page.evaluate(RUN_ALL)
         state = self.page.evaluate(STATE)
-        while state["run"] == "running" and time.monotonic() < end:
+        while state["run"] == "running" and not state["died"] and time.monotonic() < end:
             self.page.wait_for_timeout(500)
             state = self.page.evaluate(STATE)
-            if state["kernel"] in ("dead", "gone", "restarting", "autorestarting"):
-                self.problems.append(KERNEL_DIED)
-                break
-        else:
-            if state["run"] != "done":
-                self.problems.append(f"after {seconds:.0f} s the cells were not done: {state['run']}")
+        if state["died"]:
+            self.problems.append(KERNEL_DIED)
+        elif state["run"] != "done":
+            self.problems.append(f"after {seconds:.0f} s the cells were not done: {state['run']}")
         cells = self.page.evaluate(CELLS)
         self.problems += cell_problems(cells)
         return cells

@@ -117,6 +117,13 @@ traitlets.traitlets.TraitError: out of range
     ]
 
 
+def test_what_was_not_found_is_named():
+    missing = "Failed to load resource: the server responded with a status of 404 (Not Found)"
+    said = browser.logged(missing, {"url": "http://127.0.0.1:8888/api/x?token=1"})
+    assert said == f"the page logged: {missing} (/api/x)"
+    assert browser.logged("planted", {"url": "http://127.0.0.1/a.js"}) == "the page logged: planted"
+
+
 def test_a_port_is_free():
     port = browser.free_port()
     with contextlib.closing(browser.socket.socket()) as probe:
