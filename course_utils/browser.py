@@ -460,8 +460,7 @@ class NotebookPage:
 
     def finish(self) -> None:
         """Gather the errors that belong to no cell, and end the kernel."""
-        said = self.page.evaluate("window.courseErrors")
-        self.problems += [f"outside of any cell, the kernel said: {text}" for text in said]
+        self.problems += outside_problems(self.page.evaluate("window.courseErrors"))
         self.page.evaluate(SHUT_DOWN)
 
     # --- pictures -------------------------------------------------------------------------------------------------
@@ -498,6 +497,13 @@ def cell_problems(cells: Sequence[dict]) -> list[str]:
         if not cell["count"]:
             problems.append(f"{name} was not run")
     return problems
+
+
+def outside_problems(texts: Sequence[str]) -> list[str]:
+    """Errors and warnings that belong to no cell, JupyterLab's knock on a kernel without widgets left out."""
+    lines = [line.strip() for text in texts for line in text.splitlines()]
+    ours = [line for line in lines if line and not re.match(r".*No such comm\b", line)]
+    return [f"outside of any cell, the kernel said: {line}" for line in ours]
 
 
 def needs_a_control(cells: Sequence[dict]) -> bool:

@@ -102,6 +102,13 @@ def test_which_notebooks_mean_to_show_a_control(source, needed):
     assert browser.needs_a_control([{"code": True, "source": source}]) is needed
 
 
+def test_what_belongs_to_no_cell_is_told_but_not_jupyterlabs_knock():
+    knock = "No such comm target registered: jupyter.widget.control\n[W] No such comm: 02cd9c81\n"
+    assert browser.outside_problems([knock, "ValueError: planted\n"]) == [
+        "outside of any cell, the kernel said: ValueError: planted"
+    ]
+
+
 def test_exceptions_are_read_from_the_log():
     log = """\
 [I 2026-01-01 ServerApp] Kernel started
