@@ -377,7 +377,7 @@ class NotebookPage:
     def try_cell(self, cell: int, controls: list[Control]) -> None:
         """Move every control of a cell, by keys alone."""
         self.page.evaluate(SCROLL_TO, cell)
-        self.settle()
+        self.settle(cell)
         self.screenshot(cell, "before")
         self.problems += [f"{control} has no label" for control in controls if not control.label]
         self.problems += [f"{control} is not reached with Tab" for control in self.missed_by_tab(controls)]
@@ -387,6 +387,7 @@ class NotebookPage:
             if not self.move(control) and not any(self.move(button) for button in buttons if button is not control):
                 self.problems.append(f"{control} was moved, and nothing that the cell shows has changed")
             self.problems += [f"{control}: {text}" for text in self.page.evaluate(FAILED_OUTPUTS, cell)]
+            self.settle(cell)
             self.screenshot(cell, f"{control.number + 1}_{control.label}")
             self.controls_moved += 1
 
@@ -430,7 +431,7 @@ class NotebookPage:
             answers = answers or self.changed(control.cell, before)
         for text in BAD_TEXTS:
             self.enter(control, text)
-            self.settle()
+            self.settle(control.cell)
         after_nonsense = self.page.evaluate(SHOWN, control.cell)
         self.enter(control, held)
         if answers and not self.changed(control.cell, after_nonsense):
@@ -445,14 +446,21 @@ class NotebookPage:
         self.page.keyboard.insert_text(text)
         self.page.keyboard.press("Enter" if control.kind == "text" else "Tab")
 
-    def settle(self) -> None:
-        """Wait until the kernel has answered what it was sent, and the page has drawn it."""
-        self.page.evaluate(ROUND_TRIP)
-        self.page.wait_for_timeout(200)
+    def settle(self, cell: int) -> None:
+        """Wait until the kernel has answered what it was sent, and the page has drawn it.
+
+        A widget keeps its next message back until the kernel is through with the last, hence more than one look.
+        """
+        for _ in range(20):
+            before = self.page.evaluate(SHOWN, cell)
+            self.page.evaluate(ROUND_TRIP)
+            self.page.wait_for_timeout(200)
+            if self.page.evaluate(SHOWN, cell) == before:
+                return
 
     def changed(self, cell: int, before: int, patience: float = 3.0) -> bool:
         """Whether a cell comes to show something else, once the kernel is through."""
-        self.settle()
+        self.settle(cell)
         end = time.monotonic() + patience
         while (now := self.page.evaluate(SHOWN, cell)) == before and time.monotonic() < end:
             self.page.wait_for_timeout(200)
