@@ -429,6 +429,7 @@ class NotebookPage:
         for text in others:
             self.enter(control, text)
             answers = answers or self.changed(control.cell, before)
+        self.screenshot(control.cell, f"{control.number + 1}_{control.label}_typed")
         for text in BAD_TEXTS:
             self.enter(control, text)
             self.settle(control.cell)
