@@ -1,6 +1,8 @@
 # make            what there is
 # make lab        set up what is missing, then open lesson 00 in JupyterLab
 # make test       everything CI runs: lint, unit tests, every notebook
+# make browser    every notebook in a real browser, its widgets moved; screenshots in runs/browser/
+# make site       the lessons as pages to read on the web, in build/site/
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,12 +14,13 @@ NOTEBOOKS ?= notebooks/
 REPO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test lint unit notebooks grade-test colab resolve homework execute benchmark ladder slug lock clean
+.PHONY: help setup lab test lint unit notebooks grade-test colab resolve browser site site-browser homework execute benchmark ladder slug lock clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
 	@echo "more:  setup · lint · unit · notebooks · homework · execute · benchmark · ladder · slug · lock · clean"
 	@echo "       grade-test (with nbgrader) · colab (with Colab's versions) · resolve (are there versions that fit?)"
+	@echo "       site-browser (the pages, in a browser)"
 
 # --- setting up ----------------------------------------------------------------------------------------------------
 
@@ -68,6 +71,26 @@ resolve: setup
 	$(RESOLVE) --extra lab --python-version 3.12
 	$(RESOLVE) --extra lab --python-version 3.13
 	$(RESOLVE) --constraints tests/colab_constraints.txt --python-version 3.13
+
+# --- in a browser, and on the web ------------------------------------------------------------------------------------
+
+# An extra of pyproject.toml, installed when a target asks for it: .venv/.extra-browser, .venv/.extra-site
+$(VENV)/.extra-%: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable ".[$*]"
+	@touch $@
+
+# One notebook: make browser NOTEBOOKS=notebooks/00_start_here.ipynb
+browser: $(VENV)/.extra-browser
+	$(BIN)/pytest tests/in_browser.py
+	$(BIN)/python -m course_utils.browser $(NOTEBOOKS)
+
+site: $(VENV)/.extra-site
+	$(BIN)/python docs/sources.py build/site-source
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs -d build/site-cache build/site-source build/site
+	$(BIN)/python docs/pages.py build/site
+
+site-browser: site $(VENV)/.extra-browser
+	$(BIN)/pytest tests/site_in_browser.py
 
 # --- writing -------------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.text import Text
 from PIL import Image
 
 from course_utils import plots
@@ -103,3 +104,80 @@ def test_labels_of_close_points_do_not_cover_each_other():
     boxes = [text.get_window_extent() for text in axis.texts]
     assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
     plt.close(figure)
+
+
+# --- for every eye ----------------------------------------------------------------------------------------------
+
+COLOUR_BLIND = {  # linear RGB as seen with each kind of dichromacy (Machado, Oliveira and Fernandes, 2009, severity 1)
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+TO_XYZ = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+
+
+def nearest_pair(colours, seen):
+    """The smallest distance (CIE 1976, L*a*b*) between two of the colours, seen through a matrix on linear RGB."""
+    channels = np.array(colours)
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    xyz = np.clip(linear @ np.transpose(seen), 0, 1) @ np.transpose(TO_XYZ) / (0.95047, 1, 1.08883)
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    lab = np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
+    distances = np.linalg.norm(lab[:, None] - lab, axis=-1)
+    return distances[np.triu_indices(len(lab), 1)].min()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "ratio"),
+    [("white", "black", 21), ("#777777", "white", 4.478), ("#0000ff", "white", 8.592), ("red", "red", 1)],
+)
+def test_contrast_is_what_wcag_computes(one, other, ratio):
+    assert plots.contrast(one, other) == pytest.approx(ratio, abs=0.001)
+    assert plots.contrast(other, one) == plots.contrast(one, other)
+
+
+def test_every_colour_stands_out_from_white():
+    assert [colour for colour in plots.PALETTE if plots.contrast(colour) < 3] == []
+    assert min(map(plots.contrast, (plots.RIGHT, plots.WRONG, plots.NEUTRAL))) >= 4.5  # these are of text too
+
+
+@pytest.mark.parametrize("kind", COLOUR_BLIND)
+def test_colours_stay_apart_for_colour_blind_eyes(kind):
+    assert nearest_pair(plots.PALETTE[:6], COLOUR_BLIND[kind]) > 15
+    assert nearest_pair(plots.PALETTE, COLOUR_BLIND[kind]) > 9
+    assert nearest_pair([plots.RIGHT, plots.WRONG], COLOUR_BLIND[kind]) > 15
+
+
+@pytest.mark.parametrize("grey", np.linspace(0, 1, 21))
+def test_ink_reads_on_any_ground(grey):
+    assert plots.contrast(plots.ink_on((grey, grey, grey)), (grey, grey, grey)) >= 4.5
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_text_in_figures_is_large_and_dark_enough(name, monkeypatch):
+    drawn = []
+    finish = plots.Shown
+
+    def look(figure, alt):
+        shown = finish(figure, alt)  # draws it, so that every text has its final colour
+        drawn.extend(text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip())
+        return shown
+
+    monkeypatch.setattr(plots, "Shown", look)
+    plots.set_style()
+    DRAWN[name][0]()
+    assert [text for text in drawn if text.get_fontsize() < 7.5] == []
+    on_white = [text for text in drawn if ground(text) is None]
+    assert [text for text in on_white if plots.contrast(text.get_color()) < 4.5] == []
+    on_colour = [text for text in drawn if ground(text) is not None]
+    assert [text for text in on_colour if plots.contrast(text.get_color(), ground(text)) < 4.5] == []
+
+
+def ground(text):
+    """The colour behind a text: of its box, or of its cell of a heat map; None for the white of the page."""
+    if box := text.get_bbox_patch():
+        return box.get_facecolor()[:3]
+    cells = text.axes.collections[0] if text.axes and text in text.axes.texts and text.axes.collections else None
+    if cells is None or len(cells.get_facecolors()) != len(text.axes.texts):
+        return None
+    return tuple(cells.get_facecolors()[list(text.axes.texts).index(text)][:3])

@@ -1,0 +1,63 @@
+"""How Sphinx builds the course's site: `make site`. The pages are gathered by sources.py; no notebook is run."""
+
+import tomllib
+from pathlib import Path
+
+from latex2mathml.converter import convert
+
+ROOT = Path(__file__).resolve().parent.parent
+REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+
+project = "Cross-modal alignment for language models"
+author = "The course's authors"
+html_title = "Cross-modal alignment"
+language = "en"
+
+extensions = ["myst_nb"]
+exclude_patterns = ["_build", "jupyter_execute", "**.ipynb_checkpoints"]
+myst_enable_extensions = ["amsmath", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"  # what a reader sees is what was stored, and what CI checked
+nb_ipywidgets_js = {}  # no script from another host: stored widgets would show nothing without a kernel
+nb_merge_streams = True
+
+html_theme = "furo"
+html_static_path = [str(Path(__file__).parent / "static")]
+html_css_files = ["course.css"]
+html_copy_source = False
+html_show_copyright = False
+html_show_sphinx = False
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"
+html_theme_options = {
+    "source_repository": REPOSITORY,
+    "source_branch": "main",
+    "top_of_page_buttons": [],
+    "footer_icons": [],
+}
+
+
+# Formulas as MathML, which browsers draw themselves: no script, no network, and screen readers know it.
+
+
+def _formula(writer, node, display):
+    if display == "block":
+        writer.body.append('<div class="math" tabindex="0">')  # wide ones scroll, by keyboard too
+    writer.body.append(convert(node.astext(), display=display))
+    if display == "block":
+        writer.body.append("</div>")
+    from docutils.nodes import SkipNode
+
+    raise SkipNode
+
+
+def setup(app):
+    """Register the renderer of formulas."""
+    app.add_html_math_renderer(
+        "mathml",
+        (lambda writer, node: _formula(writer, node, "inline"), None),
+        (lambda writer, node: _formula(writer, node, "block"), None),
+    )
+
+
+html_math_renderer = "mathml"
