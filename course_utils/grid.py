@@ -108,7 +108,7 @@ def load(name: str, pictures: int | None = None, device: torch.device | str = "c
 
     Args:
         name: "train", "validation", "test" or "compositional".
-        pictures: How many; by default ``TRAIN_PICTURES`` or ``OTHER_PICTURES``. About 3 s of CPU for 12,000.
+        pictures: How many; by default ``TRAIN_PICTURES`` or ``OTHER_PICTURES``. About 20 s of CPU for 12,000.
         device: Where the encoder computes; the result is on the CPU.
 
     Raises:

@@ -57,24 +57,20 @@ class PictureOnly(nn.Module):
         return self.picture(regions).expand_as(question.pooled)
 
 
-class Concatenation(nn.Module):
+class Concatenation(PictureOnly):
     """The question's vector with the pooled picture beside it.
 
     Args:
         dim: Features of a region.
     """
 
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.picture = PooledPicture(dim)
-
     def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
         """(pictures, questions, 2 · dim)."""
-        return torch.cat([question.pooled, self.picture(regions).expand_as(question.pooled)], dim=-1)
+        return torch.cat([question.pooled, super().forward(question, regions)], dim=-1)
 
 
-class PooledBilinear(nn.Module):
-    """Bilinear pooling of the question's vector with the pooled picture; the product is added to the question.
+class PooledProduct(nn.Module):
+    """The question plus its product with the pooled picture.
 
     Args:
         fusion: A layer of :mod:`course_utils.alignment.bilinear` that gives as many features as it takes.
@@ -83,18 +79,35 @@ class PooledBilinear(nn.Module):
 
     def __init__(self, fusion: nn.Module, dim: int) -> None:
         super().__init__()
-        self.fusion, self.picture, self.norm = fusion, PooledPicture(dim), nn.LayerNorm(dim)
+        self.fusion, self.picture = fusion, PooledPicture(dim)
 
     def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
         """(pictures, questions, dim)."""
-        return self.norm(question.pooled + self.fusion(question.pooled, self.picture(regions)))
+        return question.pooled + self.fusion(question.pooled, self.picture(regions))
+
+
+class PooledBilinear(PooledProduct):
+    """Bilinear pooling of the question's vector with the pooled picture: the product, brought to one size.
+
+    Args:
+        fusion: As for :class:`PooledProduct`.
+        dim: Features of a region and of the question.
+    """
+
+    def __init__(self, fusion: nn.Module, dim: int) -> None:
+        super().__init__(fusion, dim)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
+        """(pictures, questions, dim)."""
+        return self.norm(super().forward(question, regions))
 
 
 class SingleLook(nn.Module):
     """Attention once, from the question's vector to the regions; what was seen is added to what MLB has.
 
     The product with the pooled picture stays: what it knows already, how many of a kind there are above all, need not
-    be learnt a second time by looking, which takes long (the weights of a softmax do not count).
+    be learnt a second time by looking, which takes long.
 
     Args:
         look: An attention of :mod:`course_utils.alignment.attention`, called with query and context.
@@ -103,7 +116,7 @@ class SingleLook(nn.Module):
 
     def __init__(self, look: nn.Module, dim: int) -> None:
         super().__init__()
-        self.pooled, self.look, self.norm = PooledProduct(dim), look, nn.LayerNorm(dim)
+        self.pooled, self.look, self.norm = low_rank_product(dim), look, nn.LayerNorm(dim)
 
     def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
         """(pictures, questions, dim)."""
@@ -121,7 +134,7 @@ class SeveralHops(nn.Module):
 
     def __init__(self, dim: int, hops: int) -> None:
         super().__init__()
-        self.pooled, self.look = PooledProduct(dim), attention.MultiHopAttention(dim, hops)
+        self.pooled, self.look = low_rank_product(dim), attention.MultiHopAttention(dim, hops)
 
     def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
         """(pictures, questions, dim)."""
@@ -137,7 +150,7 @@ class WordsAndRegions(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.pooled, self.look, self.norm = PooledProduct(dim), attention.CoAttention(dim), nn.LayerNorm(dim)
+        self.pooled, self.look, self.norm = low_rank_product(dim), attention.CoAttention(dim), nn.LayerNorm(dim)
 
     def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
         """(pictures, questions, dim)."""
@@ -145,17 +158,6 @@ class WordsAndRegions(nn.Module):
         return self.norm(self.pooled(question, regions) + attended.question + attended.picture)
 
 
-class PooledProduct(nn.Module):
-    """The question plus its MLB product with the pooled picture: where every rung with attention begins.
-
-    Args:
-        dim: Features of a region and of the question, and the rank of the product.
-    """
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.picture, self.fusion = PooledPicture(dim), MLB(dim, dim, dim, rank=dim)
-
-    def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
-        """(pictures, questions, dim)."""
-        return question.pooled + self.fusion(question.pooled, self.picture(regions))
+def low_rank_product(dim: int) -> PooledProduct:
+    """MLB's product with the pooled picture: where every rung with attention begins."""
+    return PooledProduct(MLB(dim, dim, dim, rank=dim), dim)

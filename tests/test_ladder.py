@@ -61,6 +61,10 @@ def test_every_rung_was_climbed_three_times():
     assert counts.to_dict() == dict.fromkeys(ladder.RUNGS, 3)
 
 
+def test_no_run_took_more_than_its_budget():
+    assert ladder.load()["cpu_seconds"].max() <= 90
+
+
 def test_blind_methods_stay_near_chance(means):
     assert means.loc["question only", "test"] < 0.40 and means.loc["picture only", "test"] < 0.40
 
