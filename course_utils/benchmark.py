@@ -26,7 +26,7 @@ EPOCHS, LEARNING_RATE, PICTURES_PER_BATCH = (
     6,
     2e-3,
     16,
-)  # lesson 00 has two epochs more, to spare its one seed a late start
+)  # lesson 00: two epochs more, for a late start
 RESULTS = DATA / "easy_vqa.csv"
 
 
