@@ -7,13 +7,13 @@ picture is encoded once for all its questions and all epochs, which is most of t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 import torch
 
-from course_utils.datasets import shapes
+from course_utils.datasets import shapes, shapes_curriculum
 from course_utils.datasets.vqa import PAD, Vocabulary, to_tensor
 from course_utils.encoders.image import GridCNN, trained_grid_cnn
 
@@ -42,6 +42,12 @@ class GridQuestions:
     def __len__(self) -> int:
         """How many pictures."""
         return len(self.regions)
+
+    def first(self, pictures: int) -> GridQuestions:
+        """The first so many pictures, or all where there are fewer, with their questions."""
+        return replace(
+            self, regions=self.regions[:pictures], words=self.words[:pictures], answers=self.answers[:pictures]
+        )
 
     def batch(self, rows: torch.Tensor, device: torch.device | str = "cpu") -> dict:
         """The batch of these pictures and all their questions.
@@ -97,6 +103,31 @@ class Batches:
             yield self.data.batch(rows)
 
 
+class Curriculum(Batches):
+    """Batches whose first epochs ask easier questions.
+
+    Args:
+        stones: Pictures and the questions of the first epochs.
+        data: The same pictures and the questions of all later epochs.
+        epochs: How many epochs the first are.
+        pictures: How many to a batch.
+        seed: Of the order, which changes from epoch to epoch.
+    """
+
+    def __init__(
+        self, stones: GridQuestions, data: GridQuestions, epochs: int, pictures: int = 32, seed: int = 0
+    ) -> None:
+        if len(stones) != len(data):
+            raise ValueError(f"{len(stones)} pictures before and {len(data)} after: they must be the same pictures.")
+        super().__init__(data, pictures, shuffle=True, seed=seed)
+        self.stones, self.later, self.epochs = stones, data, epochs
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the questions and the order of the next pass, counted from 0."""
+        super().set_epoch(epoch)
+        self.data = self.stones if epoch < self.epochs else self.later
+
+
 @cache
 def vocabulary() -> Vocabulary:
     """The words of the training questions; 2,000 pictures have them all."""
@@ -129,6 +160,27 @@ def encode(data: shapes.ShapesData, encoder: GridCNN) -> GridQuestions:
         shapes.TYPES,
         vocabulary(),
     )
+
+
+REPLACED = ("exist-relation", "verify-relation")  # by stepping stones, about colours and about shapes
+
+
+def stepping_stones(data: GridQuestions) -> GridQuestions:
+    """Training pictures with the yes/no questions across a direction replaced by ones whose answer names what is there.
+
+    Args:
+        data: The training split, or its first pictures. See :mod:`course_utils.datasets.shapes_curriculum`.
+    """
+    questions = shapes_curriculum.ask_across(shapes.split("train", pictures=len(data)).scenes)
+    numbers = words([question.text for question in questions]).unflatten(0, (-1, len(REPLACED)))
+    wider = max(0, numbers.shape[-1] - data.words.shape[-1])
+    all_words, answers = torch.nn.functional.pad(data.words, (0, wider), value=PAD), data.answers.clone()
+    places = [data.types.index(kind) for kind in REPLACED]
+    all_words[:, places] = PAD
+    all_words[:, places, : numbers.shape[-1]] = numbers
+    known = {answer: number for number, answer in enumerate(shapes.ANSWERS)}
+    answers[:, places] = torch.tensor([known[q.answer] for q in questions]).view(-1, len(REPLACED))
+    return replace(data, words=all_words, answers=answers)
 
 
 def words(texts: Sequence[str]) -> torch.Tensor:

@@ -28,7 +28,7 @@ from course_utils.checkpoints import write_atomically
 from course_utils.datasets import shapes
 from course_utils.lesson import describe, seed_everything
 from course_utils.paths import DATA
-from course_utils.reasoners import GridVQA
+from course_utils.reasoners import GridVQA, TransformerReasoner
 
 RESULTS = DATA / "ladder.csv"
 SEEDS = (0, 1, 2)
@@ -41,10 +41,13 @@ class Rung:
 
     Attributes:
         align: Makes the part that differs (see :mod:`course_utils.rungs`).
-        epochs: Passes over the training pictures, chosen so that a run takes at most 90 CPU seconds.
+        epochs: Passes over the training pictures, chosen so that a run takes at most 90 CPU seconds, or a reasoner's
+            at most 450.
         out: Features that it gives.
         learning_rate: At the end of the warm-up.
         pictures: To a batch, each with its eight questions.
+        training_pictures: How many of the training split.
+        stones: Of the epochs, how many begin the run with easier questions; see :func:`grid.stepping_stones`.
     """
 
     align: Callable[[], nn.Module]
@@ -52,6 +55,8 @@ class Rung:
     out: int = DIM
     learning_rate: float = 2e-3
     pictures: int = 16
+    training_pictures: int = grid.TRAIN_PICTURES
+    stones: int = 0
 
     def build(self) -> GridVQA:
         """The model, untrained."""
@@ -72,6 +77,9 @@ RUNGS: dict[str, Rung] = {
     "three-hop attention": Rung(lambda: rungs.SeveralHops(DIM, 3), epochs=8),
     "multi-head attention": Rung(lambda: rungs.SingleLook(MultiHeadCrossAttention(DIM, heads=4), DIM), epochs=9),
     "co-attention": Rung(lambda: rungs.WordsAndRegions(DIM), epochs=5),
+    "Transformer reasoner": Rung(
+        lambda: TransformerReasoner(DIM), epochs=8, training_pictures=2 * grid.TRAIN_PICTURES, stones=2
+    ),
 }
 
 
@@ -133,7 +141,11 @@ def train_rung(
     """
     seed_everything(seed)
     model = rung.build().to(device)
-    batches = grid.Batches(data, rung.pictures, shuffle=True, seed=seed)
+    data = data.first(rung.training_pictures)
+    if rung.stones:
+        batches = grid.Curriculum(grid.stepping_stones(data), data, rung.stones, rung.pictures, seed)
+    else:
+        batches = grid.Batches(data, rung.pictures, shuffle=True, seed=seed)
     history = training.fit(
         model, batches, grid.Batches(validation, 64) if validation else None, epochs=epochs or rung.epochs,
         learning_rate=rung.learning_rate, warmup=0.05, progress=progress,
@@ -145,7 +157,11 @@ def measure(method: str, seed: int, data: dict[str, grid.GridQuestions]) -> dict
     """Train one rung with one seed and measure it: a row of the table."""
     began = time.process_time()
     model, _ = train_rung(RUNGS[method], data["train"], seed)
-    seconds = time.process_time() - began
+    return row(method, seed, model, time.process_time() - began, data)
+
+
+def row(method: str, seed: int, model: GridVQA, cpu_seconds: float, data: dict[str, grid.GridQuestions]) -> dict:
+    """What the table says of a trained model, measured on ``data["test"]`` and ``data["compositional"]``."""
     results = {
         name: training.evaluate(model, grid.Batches(data[name], 64), shapes.ANSWERS)
         for name in ("test", "compositional")
@@ -153,7 +169,7 @@ def measure(method: str, seed: int, data: dict[str, grid.GridQuestions]) -> dict
     by_type = results["test"].by_type.set_index("type")["accuracy"]
     return {
         "method": method, "seed": seed, "parameters": sum(weight.numel() for weight in model.parameters()),
-        "cpu_seconds": round(seconds, 1), "test": results["test"].accuracy,
+        "cpu_seconds": round(cpu_seconds, 1), "test": results["test"].accuracy,
         **{kind: by_type[kind] for kind in shapes.TYPES}, "compositional": results["compositional"].accuracy,
         "machine": f"{platform.machine()}, {describe(torch.device('cpu'))}", "torch": torch.__version__.split("+")[0],
     }  # fmt: skip
@@ -186,7 +202,8 @@ _data: dict[str, grid.GridQuestions] = {}  # of a worker
 
 def _one_thread() -> None:
     torch.set_num_threads(1)
-    _data.update({name: grid.load(name) for name in ("train", "test", "compositional")})
+    most = max(rung.training_pictures for rung in RUNGS.values())
+    _data.update(train=grid.load("train", most), test=grid.load("test"), compositional=grid.load("compositional"))
 
 
 def _measure(job: tuple[str, int]) -> dict:

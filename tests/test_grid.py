@@ -64,3 +64,47 @@ def test_batches_come_in_an_order_that_the_epoch_decides(data):
 def test_impossible_batches_are_refused(data):
     with pytest.raises(ValueError, match="at least 1"):
         grid.Batches(data, pictures=0)
+
+
+# --- a curriculum -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def training():
+    return grid.load("train", pictures=6)
+
+
+def test_the_first_pictures_are_the_first(training):
+    few = training.first(2)
+    assert len(few) == 2 and len(training.first(100)) == 6
+    assert torch.equal(few.regions, training.regions[:2]) and torch.equal(few.words, training.words[:2])
+
+
+def test_stepping_stones_replace_two_types_and_no_other(training):
+    stones = grid.stepping_stones(training)
+    longest = training.words.shape[-1]
+    for number, kind in enumerate(training.types):
+        same = torch.equal(stones.answers[:, number], training.answers[:, number])
+        same_words = torch.equal(stones.words[:, number, :longest], training.words[:, number])
+        assert (same and same_words) == (kind not in grid.REPLACED)
+    scenes = shapes.split("train", pictures=6).scenes
+    for kind in grid.REPLACED:
+        place = training.types.index(kind)
+        for picture, scene in enumerate(scenes):
+            program = shapes.parse(stones.vocabulary.decode(stones.words[picture, place]) + "?")
+            assert shapes.execute(program, scene) == shapes.ANSWERS[stones.answers[picture, place]]
+
+
+def test_a_curriculum_begins_with_its_stones(training):
+    stones = grid.stepping_stones(training)
+    batches = grid.Curriculum(stones, training, epochs=2, pictures=6, seed=1)
+    answers = []
+    for epoch in range(3):
+        batches.set_epoch(epoch)
+        (batch,) = batches
+        order = torch.tensor(batch["question_ids"]).argsort()
+        answers.append(batch["answers"][order])
+    assert torch.equal(answers[0], answers[1]) and torch.equal(answers[0], stones.answers.flatten())
+    assert torch.equal(answers[2], training.answers.flatten())
+    with pytest.raises(ValueError, match="6 pictures before and 5 after"):
+        grid.Curriculum(stones, training.first(5), epochs=1)

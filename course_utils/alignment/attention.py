@@ -234,3 +234,32 @@ class CoAttention(nn.Module):
         question = (word_weights.unsqueeze(-2) @ words).squeeze(-2)  # (..., dim)
         picture = (region_weights.unsqueeze(-2) @ regions).squeeze(-2)
         return CoAttended(question, picture, word_weights, region_weights, affinity)
+
+
+def attention_rollout(weights: torch.Tensor, kept: float = 0.5) -> torch.Tensor:
+    """What the positions after the last layer are made of, as shares of the input positions (Abnar and Zuidema, 2020).
+
+    Each layer mixes its positions by the mean over heads of its weights, and keeps a share of each as it was, which
+    stands for the residual connection. The layers' mixtures are multiplied.
+
+    Args:
+        weights: (..., layers, heads, positions, positions), each row a distribution.
+        kept: Share that the residual connection carries, from 0 to 1.
+
+    Returns:
+        (..., positions, positions); each row adds up to one.
+
+    Raises:
+        ValueError: ``kept`` is not a share, or the last two axes differ, as they do in cross-attention.
+    """
+    if not 0 <= kept <= 1:
+        raise ValueError(f"kept is {kept}; it must be a share, from 0 to 1.")
+    positions, keys = weights.shape[-2:]
+    if positions != keys:
+        raise ValueError(f"Rollout needs self-attention: {positions} positions look at {keys}.")
+    same = torch.eye(positions, dtype=weights.dtype, device=weights.device)
+    mixed = kept * same + (1 - kept) * weights.mean(dim=-3)  # (..., layers, positions, positions)
+    rolled = same.expand(mixed[..., 0, :, :].shape)
+    for layer in mixed.unbind(dim=-3):
+        rolled = layer @ rolled
+    return rolled

@@ -125,7 +125,7 @@ def _only(description: Description, things: tuple[Thing, ...]) -> Thing:
     return found[0]
 
 
-def _position(thing: Thing, direction: str) -> int:
+def position(thing: Thing, direction: str) -> int:
     """A number that is smaller the further a thing lies in the direction."""
     if direction == "left of":
         return thing.x
@@ -142,8 +142,8 @@ def _distance(a: Thing, b: Thing) -> float:
 def _related(things: tuple[Thing, ...], relation: str, anchor: Thing) -> tuple[Thing, ...]:
     """Those of the things that stand in the relation to the anchor; equally near ones are all nearest."""
     if relation in DIRECTIONS:
-        limit = _position(anchor, relation)
-        return tuple(thing for thing in things if _position(thing, relation) < limit)
+        limit = position(anchor, relation)
+        return tuple(thing for thing in things if position(thing, relation) < limit)
     others = tuple(thing for thing in things if thing != anchor)
     best = (min if relation == "nearest to" else max)((_distance(t, anchor) for t in others), default=0)
     return tuple(thing for thing in others if _distance(thing, anchor) == best)
@@ -246,7 +246,7 @@ def _exist(look: Look, first: str, second: str) -> Offer:
 def _attribute(look: Look, query: str) -> Offer:
     """What colour (or shape) is the one thing of a shape (or colour), with its size where needed?"""
     offer: Offer = defaultdict(list)
-    names = _names(look.things, colour=query != "colour", shape=query != "shape")
+    names = distinct_names(look.things, colour=query != "colour", shape=query != "shape")
     for thing, name in zip(look.things, names, strict=True):
         if name:
             offer[getattr(thing, query)].append((query, name))
@@ -339,7 +339,7 @@ def _kinds(look: Look, attribute: str, *, least: int = 1) -> list[Description]:
     return [ONE_WORD[value] for value in dict.fromkeys(values) if values.count(value) >= least]
 
 
-def _names(things: tuple[Thing, ...], colour: bool, shape: bool) -> list[Description | None]:
+def distinct_names(things: tuple[Thing, ...], colour: bool, shape: bool) -> list[Description | None]:
     """A name for each thing by colour and shape, or one of them; with its size where needed, None where in vain."""
     plain = [Description(None, t.colour if colour else None, t.shape if shape else None) for t in things]
     names = [
@@ -391,8 +391,8 @@ class Balance:
 
     def ask(self, scene: Scene, picture: int) -> list[Question]:
         """A question of each type; none at all where the scene does not suit one of the types."""
-        names = _names(scene.things, colour=True, shape=True)
-        places = {direction: [_position(thing, direction) for thing in scene.things] for direction in DIRECTIONS}
+        names = distinct_names(scene.things, colour=True, shape=True)
+        places = {direction: [position(thing, direction) for thing in scene.things] for direction in DIRECTIONS}
         look = Look(scene.things, names, places, self._chance)
         questions = []
         for kind, templates in TEMPLATES.items():

@@ -1,0 +1,51 @@
+"""Stepping stones: questions across a direction whose answer names what is there."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from course_utils.datasets import shapes
+from course_utils.datasets.shapes_curriculum import QUERIES, ask_across
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 100))
+def test_answers_are_those_of_the_scene(scenes_seed, seed):
+    data = shapes.generate(5, scenes_seed)
+    questions = ask_across(data.scenes, seed)
+    assert [q.picture for q in questions] == [picture for picture in range(5) for _ in QUERIES]
+    for question in questions:
+        scene = data.scenes[question.picture]
+        assert question.answer == shapes.execute(question.program, scene)
+        assert shapes.parse(question.text) == question.program
+        assert question.answer in (shapes.COLOURS if question.program.query == "colour" else shapes.SHAPES)
+
+
+def test_without_the_direction_there_is_more_than_one_candidate():
+    data = shapes.split("train", pictures=200)
+    for question in ask_across(data.scenes):
+        things = data.scenes[question.picture].things
+        target, anchor = question.program.target, question.program.anchor
+        assert sum(target.matches(thing) for thing in things if not anchor.matches(thing)) > 1
+        assert getattr(target, question.program.query) is None  # the question does not name its answer
+
+
+def test_it_is_deterministic_by_seed():
+    scenes = shapes.split("train", pictures=50).scenes
+    assert ask_across(scenes) == ask_across(scenes, seed=1) != ask_across(scenes, seed=2)
+
+
+def test_the_words_are_those_of_the_training_questions():
+    known = {word for q in shapes.split("train", pictures=500).questions for word in q.text.rstrip("?").split()}
+    asked = {
+        word for q in ask_across(shapes.split("train", pictures=200).scenes) for word in q.text.rstrip("?").split()
+    }
+    assert asked <= known
+
+
+def test_a_scene_of_one_thing_is_named():
+    (scene,) = shapes.generate(1, 0).scenes
+    with pytest.raises(ValueError, match="Scene 0 has no thing whose colour"):
+        ask_across([shapes.Scene(scene.things[:1], scene.background)])
