@@ -12,10 +12,11 @@ from functools import cache
 
 import numpy as np
 import torch
+from torch import nn
 
 from course_utils.datasets import shapes, shapes_curriculum
 from course_utils.datasets.vqa import PAD, Vocabulary, to_tensor
-from course_utils.encoders.image import GridCNN, trained_grid_cnn
+from course_utils.encoders.image import trained_grid_cnn
 
 QUESTIONS = len(shapes.TYPES)  # about each picture
 TRAIN_PICTURES, OTHER_PICTURES = 12_000, 2_000
@@ -134,22 +135,25 @@ def vocabulary() -> Vocabulary:
     return Vocabulary.build(question.text for question in shapes.split("train", pictures=2000).questions)
 
 
-def load(name: str, pictures: int | None = None, device: torch.device | str = "cpu") -> GridQuestions:
-    """A split of shapes for the ladder: scenes drawn, then encoded by the shipped :class:`GridCNN`.
+def load(
+    name: str, pictures: int | None = None, device: torch.device | str = "cpu", encoder: nn.Module | None = None
+) -> GridQuestions:
+    """A split of shapes for the ladder: scenes drawn, then encoded by the shipped GridCNN.
 
     Args:
         name: "train", "validation", "test" or "compositional".
         pictures: How many; by default ``TRAIN_PICTURES`` or ``OTHER_PICTURES``. About 20 s of CPU for 12,000.
         device: Where the encoder computes; the result is on the CPU.
+        encoder: Another frozen encoder of as many regions and features.
 
     Raises:
         ValueError: There is no split of that name.
     """
     count = pictures or (TRAIN_PICTURES if name == "train" else OTHER_PICTURES)
-    return encode(shapes.split(name, pictures=count), trained_grid_cnn().to(device))
+    return encode(shapes.split(name, pictures=count), (encoder or trained_grid_cnn()).to(device))
 
 
-def encode(data: shapes.ShapesData, encoder: GridCNN) -> GridQuestions:
+def encode(data: shapes.ShapesData, encoder: nn.Module) -> GridQuestions:
     """Encode pictures and questions of shapes; see :class:`GridQuestions`."""
     known = {answer: number for number, answer in enumerate(shapes.ANSWERS)}
     answers = torch.tensor([known[question.answer] for question in data.questions])
@@ -194,7 +198,7 @@ def words(texts: Sequence[str]) -> torch.Tensor:
 
 
 @torch.no_grad()
-def regions(pictures: np.ndarray, encoder: GridCNN) -> torch.Tensor:
+def regions(pictures: np.ndarray, encoder: nn.Module) -> torch.Tensor:
     """What the encoder makes of pictures (n, 64, 64, 3) uint8: (n, 64, dim) float32 on the CPU."""
     device = next(encoder.parameters()).device
     parts = [pictures[start : start + 256] for start in range(0, len(pictures), 256)]

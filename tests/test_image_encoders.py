@@ -16,9 +16,17 @@ from torch.nn import functional as F
 from course_utils.datasets import shapes
 from course_utils.datasets.vqa import to_tensor
 from course_utils.encoders import EfficientNetLite, GridCNN, SmallViT
-from course_utils.encoders.image import CELL_CLASSES, imagenet_names, patchify, trained_grid_cnn
+from course_utils.encoders.image import (
+    CELL_CLASSES,
+    AttributeCNN,
+    imagenet_names,
+    patchify,
+    trained_attribute_cnn,
+    trained_grid_cnn,
+)
 from course_utils.paths import CHECKPOINTS
 from course_utils.recipes import compare_encoders, grid_cnn
+from course_utils.recipes.attribute_cnn import attribute_loss, mix_colours
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +156,45 @@ def test_the_comparison_has_a_row_for_each_run(few, monkeypatch):
     assert table["encoder"].tolist() == ["GridCNN"] * 2 + ["SmallViT"] * 2 and table["seed"].tolist() == [0, 1] * 2
     assert table["epochs"].tolist() == [1, 1, 2, 2] and (table["cpu_seconds"] > 0).all()
     assert table["things_right"].between(0, 1).all()
+
+
+# --- attribute by attribute ---------------------------------------------------------------------------------------
+
+
+def test_the_colour_half_cannot_know_form(few):
+    encoder, rng = trained_attribute_cnn(), np.random.default_rng(0)
+    pictures = few.pictures[:2]
+    cells = pictures.reshape(2, 8, 8, 8, 8, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 64, 64, 3)
+    shuffled = cells[:, :, rng.permutation(64)]  # the pixels of each cell in another order
+    shuffled = shuffled.reshape(2, 8, 8, 8, 8, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 64, 64, 3)
+    before, after = (encoder(to_tensor(each)).unpooled for each in (pictures, shuffled))
+    form = AttributeCNN.FORM
+    torch.testing.assert_close(before[..., form:], after[..., form:], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(before[..., :form], after[..., :form], atol=0.1)
+
+
+def test_mixed_colours_are_rotated_or_mirrored_pixels():
+    pictures = torch.rand(3, 3, 4, 5)
+    mixed = mix_colours(pictures)
+    torch.testing.assert_close(mixed.norm(dim=1), pictures.norm(dim=1))
+    assert not torch.allclose(mixed, pictures, atol=0.05)
+
+
+def test_colour_is_not_asked_of_empty_cells(few):
+    model, pictures = AttributeCNN().eval(), to_tensor(few.pictures[:2])
+    targets = grid_cnn.labels(few.scenes[:2])
+    losses = []
+    for label in (0, 5):  # what stands at an empty cell's colour makes no difference
+        torch.manual_seed(0)
+        targets[:, 1][targets[:, 0] == 0] = label
+        losses.append(attribute_loss(model, pictures, targets).item())
+    assert losses[0] == losses[1]
+
+
+def test_the_shipped_attribute_cnn_knows_pairs_it_never_saw():
+    encoder, data = trained_attribute_cnn(), shapes.split("compositional", pictures=100)
+    assert grid_cnn.things_right(encoder, data.pictures, grid_cnn.labels(data.scenes)) > 0.95
+    assert grid_cnn.things_right(trained_grid_cnn(), data.pictures, grid_cnn.labels(data.scenes)) < 0.8
 
 
 # --- EfficientNet -------------------------------------------------------------------------------------------------

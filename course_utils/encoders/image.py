@@ -100,6 +100,50 @@ class GridCNN(nn.Module):
         return dict(zip(CELL_CLASSES, parts, strict=True))
 
 
+class AttributeCNN(nn.Module):
+    """Two picture encoders side by side: one that tells form and cannot know colours, one that sees nothing else.
+
+    Where :class:`GridCNN` may learn "red square" as one thing, neither half of this one can: what it knows of a shape
+    holds in every colour. The half for form is trained on pictures whose colours are mixed at random, the half for
+    colour looks at single pixels. Regions have 48 features of form, then 16 of colour.
+    """
+
+    FORM, COLOUR = 48, 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        form = self.FORM
+        self.form = nn.Sequential(
+            halving(3, 24, kernel_size=5), halving(24, 48), keeping(48), halving(48, form), keeping(form)
+        )
+        self.pixels = nn.Sequential(nn.Conv2d(3, 24, 1), nn.ReLU(), nn.Conv2d(24, 24, 1), nn.ReLU())
+        self.colour = nn.Linear(2 * 24, self.COLOUR)
+        self.form_head = nn.Linear(form, CELL_CLASSES["shape"] + CELL_CLASSES["size"])
+        self.colour_head = nn.Linear(self.COLOUR, CELL_CLASSES["colour"])
+
+    def forward(self, pictures: torch.Tensor) -> Encoded:
+        """Encode pictures, (batch, 3, 64, 64), into 64 regions, row by row from the top left."""
+        return self.join(pictures, pictures)
+
+    def join(self, for_form: torch.Tensor, for_colour: torch.Tensor) -> Encoded:
+        """As ``forward``, with a picture of its own for each half, both (batch, 3, 64, 64)."""
+        form = self.form(for_form)  # (batch, 48, 8, 8)
+        pixels = self.pixels(for_colour)  # (batch, 24, 64, 64)
+        pooled = torch.cat([F.avg_pool2d(pixels, 8), F.max_pool2d(pixels, 8)], dim=1)
+        colour = self.colour(pooled.flatten(2).transpose(1, 2)).relu()  # (batch, 64, 16)
+        regions = torch.cat([form.flatten(2).transpose(1, 2), colour], dim=-1)
+        return Encoded(regions.mean(dim=1), regions, regions.new_ones(regions.shape[:2], dtype=torch.bool))
+
+    def cell_logits(self, regions: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What each region holds: regions (..., 64) to {"shape": (..., 5), "colour": (..., 9), "size": (..., 3)}.
+
+        Colour is told of things alone: its class 0, an empty cell, is where the shape's is.
+        """
+        form, colour = regions.split([self.FORM, self.COLOUR], dim=-1)
+        shape, size = self.form_head(form).split([CELL_CLASSES["shape"], CELL_CLASSES["size"]], dim=-1)
+        return {"shape": shape, "colour": self.colour_head(colour), "size": size}
+
+
 def patchify(pictures: torch.Tensor, side: int = 8) -> torch.Tensor:
     """Cut pictures into squares: (batch, channels, h, w) to (batch, h/side · w/side, channels · side · side).
 
@@ -162,6 +206,17 @@ def trained_grid_cnn() -> GridCNN:
     """
     model = GridCNN()
     load_checkpoint(model, CHECKPOINTS / "grid_cnn.safetensors")
+    return model.eval().requires_grad_(False)
+
+
+def trained_attribute_cnn() -> AttributeCNN:
+    """The shipped :class:`AttributeCNN`, frozen; ``python -m course_utils.recipes.attribute_cnn`` makes it.
+
+    Raises:
+        course_utils.checkpoints.CheckpointError: If the checkpoint is missing or is not of this network.
+    """
+    model = AttributeCNN()
+    load_checkpoint(model, CHECKPOINTS / "attribute_cnn.safetensors")
     return model.eval().requires_grad_(False)
 
 
