@@ -78,7 +78,7 @@ RUNGS: dict[str, Rung] = {
     "multi-head attention": Rung(lambda: rungs.SingleLook(MultiHeadCrossAttention(DIM, heads=4), DIM), epochs=9),
     "co-attention": Rung(lambda: rungs.WordsAndRegions(DIM), epochs=5),
     "Transformer reasoner": Rung(
-        lambda: TransformerReasoner(DIM), epochs=8, training_pictures=2 * grid.TRAIN_PICTURES, stones=2
+        lambda: TransformerReasoner(DIM), epochs=12, training_pictures=2 * grid.TRAIN_PICTURES, stones=2
     ),
 }
 
