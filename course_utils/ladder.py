@@ -28,7 +28,7 @@ from course_utils.checkpoints import write_atomically
 from course_utils.datasets import shapes
 from course_utils.lesson import describe, seed_everything
 from course_utils.paths import DATA
-from course_utils.reasoners import GridVQA, TransformerReasoner
+from course_utils.reasoners import GridVQA, LSTMReasoner, TransformerReasoner
 
 RESULTS = DATA / "ladder.csv"
 SEEDS = (0, 1, 2)
@@ -77,6 +77,7 @@ RUNGS: dict[str, Rung] = {
     "three-hop attention": Rung(lambda: rungs.SeveralHops(DIM, 3), epochs=8),
     "multi-head attention": Rung(lambda: rungs.SingleLook(MultiHeadCrossAttention(DIM, heads=4), DIM), epochs=9),
     "co-attention": Rung(lambda: rungs.WordsAndRegions(DIM), epochs=5),
+    "LSTM reasoner": Rung(lambda: LSTMReasoner(DIM), epochs=5),
     "Transformer reasoner": Rung(
         lambda: TransformerReasoner(DIM), epochs=12, training_pictures=2 * grid.TRAIN_PICTURES, stones=2
     ),

@@ -34,6 +34,7 @@ LESSONS = {
     "05": LessonInfo("Matrix factorisation", cpu_seconds=60),
     "06": LessonInfo("Contrastive pretraining", cpu_seconds=100),
     "07": LessonInfo("Attention alignment", cpu_seconds=45),
+    "08": LessonInfo("The LSTM reasoner", cpu_seconds=60),
 }
 
 

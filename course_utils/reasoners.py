@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 from course_utils.alignment.attention import DotProductAttention, MultiHeadCrossAttention, attend
 from course_utils.encoders import Encoded, QuestionLSTM, SmallCNN
@@ -96,6 +97,141 @@ class PlacedRegions(nn.Module):
         """(pictures, side · side, region_dim), row by row from the top left, to (pictures, side · side, dim)."""
         places = (self.row + self.column).flatten(0, 1)  # (side · side, dim)
         return self.norm(self.project(regions) + places)
+
+
+# --- an LSTM over what the words saw ------------------------------------------------------------------------------
+
+
+class LSTMStep(NamedTuple):
+    """What one step of an LSTM makes, each (..., dim); or all steps, each (..., steps, dim).
+
+    Attributes:
+        hidden: The state that others read, from -1 to 1.
+        cell: The memory behind it.
+        input_gate: How much of the candidate is written, from 0 to 1.
+        forget_gate: How much of the old memory is kept, from 0 to 1. At 1 nothing is forgotten.
+        candidate: What would be written, from -1 to 1.
+        output_gate: How much of the memory is shown, from 0 to 1.
+    """
+
+    hidden: torch.Tensor
+    cell: torch.Tensor
+    input_gate: torch.Tensor
+    forget_gate: torch.Tensor
+    candidate: torch.Tensor
+    output_gate: torch.Tensor
+
+
+def lstm_cell(
+    x: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor, w_x: torch.Tensor, w_h: torch.Tensor, bias: torch.Tensor
+) -> LSTMStep:
+    """One step of an LSTM (Hochreiter and Schmidhuber, 1997; with the forget gate of Gers and others, 2000).
+
+    Args:
+        x: What comes in, (..., in).
+        hidden: The state before, (..., dim).
+        cell: The memory before, (..., dim).
+        w_x: (4 · dim, in), in torch's order: input gate, forget gate, candidate, output gate.
+        w_h: (4 · dim, dim), in the same order.
+        bias: (4 · dim,), the sum of torch's two.
+    """
+    rows = x @ w_x.T + hidden @ w_h.T + bias  # (..., 4 · dim)
+    into, keep, candidate, out = rows.chunk(4, dim=-1)
+    into, keep, candidate, out = into.sigmoid(), keep.sigmoid(), candidate.tanh(), out.sigmoid()
+    cell = keep * cell + into * candidate
+    return LSTMStep(out * cell.tanh(), cell, into, keep, candidate, out)
+
+
+def run_by_hand(lstm: nn.LSTM, sequences: torch.Tensor) -> LSTMStep:
+    """Step through sequences with the weights of torch's LSTM, and keep what torch hides: gates and memory.
+
+    Args:
+        lstm: One layer, one direction.
+        sequences: (..., steps, in).
+
+    Returns:
+        Everything at every step, each (..., steps, dim).
+
+    Raises:
+        ValueError: If there is no step, or the LSTM has more layers, a second direction, a projection or no bias.
+    """
+    if lstm.num_layers > 1 or lstm.bidirectional or lstm.proj_size or not lstm.bias:
+        raise ValueError("Only nn.LSTM(in, dim) of one layer and one direction, with bias, can be run by hand.")
+    if sequences.shape[-2] == 0:
+        raise ValueError("There is no step to run: a sequence needs at least one word.")
+    bias = lstm.bias_ih_l0 + lstm.bias_hh_l0
+    hidden = cell = sequences.new_zeros(*sequences.shape[:-2], lstm.hidden_size)
+    steps = []
+    for x in sequences.unbind(dim=-2):
+        steps.append(lstm_cell(x, hidden, cell, lstm.weight_ih_l0, lstm.weight_hh_l0, bias))
+        hidden, cell = steps[-1].hidden, steps[-1].cell
+    return LSTMStep(*(torch.stack(parts, dim=-2) for parts in zip(*steps, strict=True)))
+
+
+def state_at_last_word(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The state after the last real word, which is not the last column where there is padding.
+
+    Args:
+        states: (..., words, dim), after each word.
+        mask: (..., words), True for the words, which come first, and False for padding.
+
+    Returns:
+        (..., dim).
+
+    Raises:
+        ValueError: If a question has no word, or padding stands before a word.
+    """
+    if not mask.any(dim=-1).all():
+        raise ValueError("A question has no word: there is no last state to read. Leave it out of the batch.")
+    if (mask[..., 1:] & ~mask[..., :-1]).any():
+        raise ValueError("Padding stands before a word. Put the words first and the padding after them.")
+    last = mask.sum(dim=-1) - 1  # (...)
+    return states.take_along_dim(last[..., None, None], dim=-2).squeeze(-2)
+
+
+def read_both_ways(lstm: nn.LSTM, sequences: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """What both directions know at the end of their way, without a step on padding (Schuster and Paliwal, 1997).
+
+    Args:
+        lstm: Bidirectional, one layer, ``batch_first``.
+        sequences: (batch, words, in).
+        mask: (batch, words), True for the words, which come first.
+
+    Returns:
+        The state after the last word, reading forwards, and after the first, reading backwards: (batch, 2 · dim).
+    """
+    packed = pack_padded_sequence(sequences, mask.sum(dim=1).cpu(), batch_first=True, enforce_sorted=False)
+    _, (hidden, _) = lstm(packed)  # (directions, batch, dim), each where its direction ends
+    return torch.cat([hidden[0], hidden[1]], dim=-1)
+
+
+class LSTMReasoner(nn.Module):
+    """y = R(LSTM(Attention(Q, Z_I))): each word looks at the picture, and an LSTM runs over what the words saw.
+
+    The part between question and head of :class:`GridVQA`.
+
+    Args:
+        dim: Features of a word, a region, and the state.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.word_norm, self.look, self.aligned_norm = nn.LayerNorm(dim), DotProductAttention(dim), nn.LayerNorm(dim)
+        self.lstm = nn.LSTM(dim, dim, batch_first=True)
+        self.state_norm = nn.LayerNorm(dim)
+
+    def align(self, question: Encoded, regions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Every word with what it saw, (pictures, questions, words, dim), and its weights, (..., words, regions)."""
+        words = self.word_norm(question.unpooled)  # (pictures, questions, words, dim)
+        seen, weights = self.look(words.flatten(1, 2), regions)  # all words of a picture read its regions at once
+        aligned = self.aligned_norm(words + seen.view_as(words))
+        return aligned, weights.unflatten(1, words.shape[1:3])
+
+    def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
+        """(pictures, questions, dim)."""
+        aligned, _ = self.align(question, regions)
+        states, _ = self.lstm(aligned.flatten(0, 1))  # (pictures · questions, words, dim)
+        return self.state_norm(state_at_last_word(states.unflatten(0, aligned.shape[:2]), question.mask))
 
 
 class RelativeAttention(nn.Module):

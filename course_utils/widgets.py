@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import ipywidgets
 import matplotlib.pyplot as plt
@@ -25,11 +25,13 @@ class Reply:
         probabilities: Answer to probability, over all answers.
         attention: Where the model looked, (rows, columns), or None if it does not say.
         unknown: Words of the question that the model never met in training.
+        inside: Name to numbers from -1 to 1, all as many: what goes on in the model, a gate or a state.
     """
 
     probabilities: Mapping[str, float]
     attention: np.ndarray | None = None
     unknown: Sequence[str] = ()
+    inside: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def answer(self) -> str:
@@ -83,8 +85,17 @@ def word_by_word(reader: Reader, pictures: Sequence[np.ndarray], examples: Seque
 
 
 def answer_card(picture: np.ndarray, question: str, reply: Reply) -> plots.Shown:
-    """A picture, where the model looked, and its three likeliest answers: what the widget shows, as a figure."""
-    figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.3), width_ratios=(1, 1, 1.3), layout="constrained")
+    """A picture, where the model looked, its three likeliest answers, and below what goes on inside, where it is told.
+
+    It is what the widgets show, as a figure.
+    """
+    rows = ["abc", "ddd"] if reply.inside else ["abc"]
+    figure, named = plt.subplot_mosaic(
+        "\n".join(rows), figsize=(7.2, 2.3 + (0.7 + 0.25 * len(reply.inside)) * (len(rows) - 1)),
+        width_ratios=(1, 1, 1.3), height_ratios=(2.3, 0.7 + 0.25 * len(reply.inside))[: len(rows)],
+        layout="constrained",
+    )  # fmt: skip
+    axes = [named[name] for name in "abc"]
     plots.overlay(axes[0], picture, None)
     plots.overlay(axes[1], picture, reply.attention)
     axes[0].set_title("the picture", fontsize=9)
@@ -94,9 +105,22 @@ def answer_card(picture: np.ndarray, question: str, reply: Reply) -> plots.Shown
     axes[2].bar_label(bars, labels=[f"{share:.0%}" for _, share in best], padding=3, fontsize=8)
     axes[2].set(xlim=(0, 1.2), xticks=[], title=f"“{reply.answer}”")
     axes[2].grid(visible=False)  # its lines would strike through the numbers
+    if reply.inside:
+        _draw_inside(named["d"], reply.inside)
     figure.suptitle(question, fontsize=10)
     said = ", ".join(f"{name} {share:.0%}" for name, share in reversed(best))
-    return plots.show(figure, f"Asked “{question}”, the model answers {said}.")
+    means = "".join(f" {name}: {np.mean(values):.2f} on average." for name, values in reply.inside.items())
+    return plots.show(figure, f"Asked “{question}”, the model answers {said}.{means}")
+
+
+def _draw_inside(axis, inside: Mapping[str, np.ndarray]) -> None:
+    """One row of coloured cells for each name, orange below zero and blue above."""
+    drawn = axis.imshow(np.stack(list(inside.values())), cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
+    axis.set_yticks(range(len(inside)), list(inside), fontsize=8)
+    axis.set_xlabel("feature", fontsize=8)
+    axis.tick_params(axis="x", labelsize=7)
+    axis.grid(visible=False)
+    axis.figure.colorbar(drawn, ax=axis, pad=0.01).ax.tick_params(labelsize=7)
 
 
 # --- searching ----------------------------------------------------------------------------------------------------

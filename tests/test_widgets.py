@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -193,3 +195,15 @@ def test_the_words_slider_stands_above_the_figure():
     box = widgets.word_by_word(read, PICTURES, ["how dark is it?"])
     kinds = [type(child).__name__ for child in box.children]
     assert kinds == ["IntSlider", "Dropdown", "Text", "IntSlider", "HTML"]
+
+
+# --- what goes on inside ----------------------------------------------------------------------------------------
+
+
+def test_a_card_shows_gates_below_the_picture_where_it_is_told_of_them():
+    plain = widgets.Reply({"dark": 0.1, "light": 0.9}, np.eye(8))
+    told = dataclasses.replace(plain, inside={"forget gate": np.full(16, 0.25), "state": np.linspace(-1, 1, 16)})
+    cards = [widgets.answer_card(PICTURES[0], "how dark?", reply) for reply in (plain, told)]
+    assert "forget gate: 0.25 on average. state:" in cards[1].alt and "gate" not in cards[0].alt
+    heights = [int.from_bytes(card.png[20:24], "big") for card in cards]  # of a PNG, in its header
+    assert heights[1] > 1.2 * heights[0]

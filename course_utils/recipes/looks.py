@@ -1,10 +1,13 @@
-"""Train two rungs of the ladder for lesson 07: ``python -m course_utils.recipes.looks`` writes their checkpoints.
+"""Train the rungs of the ladder that lessons look into: ``python -m course_utils.recipes.looks`` writes checkpoints.
 
-About three minutes on two CPU cores. The runs are those of the ladder with seed 0; see :mod:`course_utils.ladder` for
-how far another machine may differ.
+About 80 s of CPU for each method, all of them or those that are named behind the command. The runs are those of the
+ladder with seed 0; see :mod:`course_utils.ladder` for how far another machine may differ.
 """
 
 from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
 
 from course_utils import grid, ladder, training
 from course_utils.checkpoints import load_checkpoint, save_checkpoint
@@ -12,13 +15,18 @@ from course_utils.datasets import shapes
 from course_utils.paths import CHECKPOINTS
 from course_utils.reasoners import GridVQA
 
-SHIPPED = {"dot-product attention": "one_look", "two-hop attention": "two_looks"}  # method -> name of its file
+LOOKS = {"dot-product attention": "one_look", "two-hop attention": "two_looks"}  # of lesson 07
+SHIPPED = {  # method -> name of its file
+    **LOOKS,
+    "LSTM reasoner": "lstm_reasoner",
+}
 
 
-def main(seed: int = 0) -> None:
+def main(methods: Sequence[str], seed: int = 0) -> None:
     """Train, measure on the test split, and write the checkpoints."""
     train, test = grid.load("train"), grid.load("test")
-    for method, name in SHIPPED.items():
+    for method in methods:
+        name = SHIPPED[method]
         model, _ = ladder.train_rung(ladder.RUNGS[method], train, seed, progress=True)
         result = training.evaluate(model, grid.Batches(test, 64), shapes.ANSWERS)
         print(f"{method}: {result.accuracy:.1%} of the test questions")
@@ -41,4 +49,9 @@ def trained(method: str) -> GridVQA:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("methods", nargs="*", default=list(SHIPPED), metavar="METHOD", help=", ".join(SHIPPED))
+    asked = parser.parse_args()
+    if unknown := set(asked.methods) - set(SHIPPED):
+        parser.error(f"no model of {sorted(unknown)} is shipped, only of: {', '.join(SHIPPED)}")
+    main(asked.methods)
