@@ -20,13 +20,13 @@ from course_utils.encoders.image import (
     CELL_CLASSES,
     AttributeCNN,
     imagenet_names,
+    mix_colours,
     patchify,
     trained_attribute_cnn,
     trained_grid_cnn,
 )
 from course_utils.paths import CHECKPOINTS
-from course_utils.recipes import compare_encoders, grid_cnn
-from course_utils.recipes.attribute_cnn import attribute_loss, mix_colours
+from course_utils.recipes import attribute_cnn, compare_encoders, grid_cnn
 
 
 @pytest.fixture(scope="module")
@@ -181,14 +181,26 @@ def test_mixed_colours_are_rotated_or_mirrored_pixels():
 
 
 def test_colour_is_not_asked_of_empty_cells(few):
+    targets, plain = (module.labels(few.scenes[:2]) for module in (attribute_cnn, grid_cnn))
+    empty = plain[:, 0] == 0
+    assert (targets[:, 1][empty] == attribute_cnn.LEFT_OUT).all()
+    assert torch.equal(targets[:, 1][~empty], plain[:, 1][~empty]) and torch.equal(targets[:, [0, 2]], plain[:, [0, 2]])
     model, pictures = AttributeCNN().eval(), to_tensor(few.pictures[:2])
-    targets = grid_cnn.labels(few.scenes[:2])
-    losses = []
-    for label in (0, 5):  # what stands at an empty cell's colour makes no difference
-        torch.manual_seed(0)
-        targets[:, 1][targets[:, 0] == 0] = label
-        losses.append(attribute_loss(model, pictures, targets).item())
-    assert losses[0] == losses[1]
+    parts = model.cell_logits(model(pictures).unpooled)
+    asked = [torch.ones_like(empty), ~empty, torch.ones_like(empty)]
+    expected = sum(
+        F.cross_entropy(part[use], plain[:, n][use])
+        for n, (part, use) in enumerate(zip(parts.values(), asked, strict=True))
+    )
+    torch.testing.assert_close(grid_cnn.cell_loss(model, pictures, targets), expected)
+
+
+def test_colours_are_mixed_for_form_in_training_alone(few):
+    model, pictures = AttributeCNN(), to_tensor(few.pictures[:4])
+    for mode, same in ((False, True), (True, False)):
+        first, again = (model.train(mode)(pictures).unpooled for _ in range(2))
+        assert torch.allclose(first[..., : model.FORM], again[..., : model.FORM], atol=1e-4) == same
+        torch.testing.assert_close(first[..., model.FORM :], again[..., model.FORM :])
 
 
 def test_the_shipped_attribute_cnn_knows_pairs_it_never_saw():

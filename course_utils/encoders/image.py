@@ -104,8 +104,8 @@ class AttributeCNN(nn.Module):
     """Two picture encoders side by side: one that tells form and cannot know colours, one that sees nothing else.
 
     Where :class:`GridCNN` may learn "red square" as one thing, neither half of this one can: what it knows of a shape
-    holds in every colour. The half for form is trained on pictures whose colours are mixed at random, the half for
-    colour looks at single pixels. Regions have 48 features of form, then 16 of colour.
+    holds in every colour. In training mode the half for form sees pictures whose colours are mixed at random; the half
+    for colour looks at single pixels. Regions have 48 features of form, then 16 of colour.
     """
 
     FORM, COLOUR = 48, 16
@@ -123,12 +123,8 @@ class AttributeCNN(nn.Module):
 
     def forward(self, pictures: torch.Tensor) -> Encoded:
         """Encode pictures, (batch, 3, 64, 64), into 64 regions, row by row from the top left."""
-        return self.join(pictures, pictures)
-
-    def join(self, for_form: torch.Tensor, for_colour: torch.Tensor) -> Encoded:
-        """As ``forward``, with a picture of its own for each half, both (batch, 3, 64, 64)."""
-        form = self.form(for_form)  # (batch, 48, 8, 8)
-        pixels = self.pixels(for_colour)  # (batch, 24, 64, 64)
+        form = self.form(mix_colours(pictures) if self.training else pictures)  # (batch, 48, 8, 8)
+        pixels = self.pixels(pictures)  # (batch, 24, 64, 64)
         pooled = torch.cat([F.avg_pool2d(pixels, 8), F.max_pool2d(pixels, 8)], dim=1)
         colour = self.colour(pooled.flatten(2).transpose(1, 2)).relu()  # (batch, 64, 16)
         regions = torch.cat([form.flatten(2).transpose(1, 2), colour], dim=-1)
@@ -142,6 +138,12 @@ class AttributeCNN(nn.Module):
         form, colour = regions.split([self.FORM, self.COLOUR], dim=-1)
         shape, size = self.form_head(form).split([CELL_CLASSES["shape"], CELL_CLASSES["size"]], dim=-1)
         return {"shape": shape, "colour": self.colour_head(colour), "size": size}
+
+
+def mix_colours(pictures: torch.Tensor) -> torch.Tensor:
+    """Each picture with its red, green and blue mixed by a random rotation or reflection: (batch, 3, h, w)."""
+    mixture, _ = torch.linalg.qr(torch.randn(len(pictures), 3, 3, device=pictures.device))
+    return torch.einsum("bij,bjhw->bihw", mixture, pictures)
 
 
 def patchify(pictures: torch.Tensor, side: int = 8) -> torch.Tensor:

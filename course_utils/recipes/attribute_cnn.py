@@ -6,16 +6,16 @@ About two minutes on two CPU cores. See :class:`course_utils.encoders.image.Attr
 from __future__ import annotations
 
 import torch
-from torch.nn import functional as F
 
 from course_utils.checkpoints import save_checkpoint
 from course_utils.datasets import shapes
-from course_utils.encoders.image import CELL_CLASSES, AttributeCNN
+from course_utils.encoders.image import AttributeCNN
 from course_utils.lesson import choose_device, seed_everything
 from course_utils.paths import CHECKPOINTS
-from course_utils.recipes.grid_cnn import labels, things_right, train_cells
+from course_utils.recipes import grid_cnn
 
 PICTURES, EPOCHS, RATE = 3000, 12, 6e-3
+LEFT_OUT = -100  # what torch's cross-entropy ignores
 
 
 def main(seed: int = 0) -> None:
@@ -23,36 +23,25 @@ def main(seed: int = 0) -> None:
     seed_everything(seed)
     model = AttributeCNN().to(choose_device())
     data = shapes.split("train", pictures=PICTURES)
-    train_cells(model, data.pictures, labels(data.scenes), epochs=EPOCHS, rate=RATE, loss=attribute_loss, progress=True)
+    grid_cnn.train_cells(model, data.pictures, labels(data.scenes), epochs=EPOCHS, rate=RATE, progress=True)
     about = {
         "command": "python -m course_utils.recipes.attribute_cnn", "seed": seed, "pictures": PICTURES, "epochs": EPOCHS,
     }  # fmt: skip
     for name in ("test", "compositional"):
         other = shapes.split(name, pictures=1000)
-        about[name] = things_right(model, other.pictures, labels(other.scenes))
+        about[name] = grid_cnn.things_right(model, other.pictures, grid_cnn.labels(other.scenes))
         print(f"{name}: {about[name]:.2%} of things have shape, colour and size right")
     save_checkpoint(model, CHECKPOINTS / "attribute_cnn.safetensors", about)
 
 
-def attribute_loss(model: AttributeCNN, pictures: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Cross-entropies of shape and size, on mixed colours, and of colour: pictures (batch, 3, 64, 64).
+def labels(scenes: tuple[shapes.Scene, ...]) -> torch.Tensor:
+    """As :func:`course_utils.recipes.grid_cnn.labels`, but the colour of an empty cell is left out of the loss.
 
-    Colour is asked only of cells with a thing. An empty cell beside a red thing has red pixels too, and to tell the two
-    apart takes an eye for form.
+    An empty cell beside a red thing has red pixels too, and to tell the two apart takes an eye for form.
     """
-    logits = model.cell_logits(model.join(mix_colours(pictures), pictures).unpooled)
-    there = targets[:, 0] > 0  # (batch, 64)
-    loss = torch.zeros((), device=pictures.device)
-    for number, name in enumerate(CELL_CLASSES):
-        asked = there if name == "colour" else torch.ones_like(there)
-        loss = loss + F.cross_entropy(logits[name][asked], targets[:, number][asked])
-    return loss
-
-
-def mix_colours(pictures: torch.Tensor) -> torch.Tensor:
-    """Each picture with its red, green and blue mixed by a random rotation or reflection: (batch, 3, h, w)."""
-    mixture, _ = torch.linalg.qr(torch.randn(len(pictures), 3, 3, device=pictures.device))
-    return torch.einsum("bij,bjhw->bihw", mixture, pictures)
+    targets = grid_cnn.labels(scenes)
+    targets[:, 1][targets[:, 0] == 0] = LEFT_OUT
+    return targets
 
 
 if __name__ == "__main__":

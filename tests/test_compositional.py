@@ -1,0 +1,39 @@
+"""What the attribute-wise encoder does for pairs that no training showed."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from course_utils import grid, ladder, training
+from course_utils.datasets import shapes
+from course_utils.encoders.image import trained_attribute_cnn
+from course_utils.recipes import compositional
+
+
+def test_a_row_takes_the_place_of_an_older_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(compositional, "RESULTS", tmp_path / "compositional.csv")
+    row = {"method": "MLB", "seed": 0, "test": 0.5}
+    for new in (row, {**row, "seed": 1}, {**row, "test": 0.6}):
+        compositional.store(new)
+    assert compositional.load()[["seed", "test"]].values.tolist() == [[0, 0.6], [1, 0.5]]
+
+
+def test_every_method_was_measured():
+    counts = compositional.load().groupby("method")["seed"].nunique()
+    assert set(counts.index) == set(compositional.METHODS) and counts.min() >= 1
+
+
+@pytest.mark.parametrize("method", ["MLB", "dot-product attention", "Transformer reasoner"])
+def test_the_gap_closes_where_the_regions_know_attributes_apart(method):
+    with_pairs, apart = (table.groupby("method").mean(numeric_only=True).loc[method] for table in
+                         (ladder.load(), compositional.load()))  # fmt: skip
+    gap, left = (row["test"] - row["compositional"] for row in (with_pairs, apart))
+    assert gap > 0.02 and left < gap / 2
+
+
+def test_the_shipped_reasoner_is_the_measured_one():
+    data = grid.load("compositional", 100, encoder=trained_attribute_cnn())
+    result = training.evaluate(compositional.trained(), grid.Batches(data, 100), shapes.ANSWERS)
+    table: pd.DataFrame = compositional.load().query("method == @compositional.REASONER and seed == 0")
+    assert result.accuracy == pytest.approx(table["compositional"].item(), abs=0.05)
