@@ -199,7 +199,7 @@ def encode(colours: np.ndarray, types: np.ndarray) -> np.ndarray:
     """
     colours, types = np.asarray(colours), np.asarray(types)
     for name, numbers, known in (("colours", colours, len(COLOURS)), ("types", types, len(TYPES))):
-        if numbers.size and not (0 <= numbers.min() and numbers.max() < known):
+        if numbers.size and not (numbers.min() >= 0 and numbers.max() < known):
             raise ValueError(f"{name} must be numbers from 0 to {known - 1}, not {numbers.min()} to {numbers.max()}")
     parts = (np.eye(len(COLOURS))[colours], np.eye(2)[types // 3], np.eye(3)[types % 3])
     return np.concatenate(parts, axis=-1).astype(np.uint8)
