@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from course_utils.alignment.attention import dot_product_attention
 from course_utils.encoders import Encoded
 from course_utils.encoders.image import halving
 from course_utils.reasoners import PlacedRegions
@@ -46,6 +47,43 @@ class RelationNetwork(nn.Module):
         for layer in self.g:
             seen = layer(seen).relu()
         return self.norm(seen.mean(dim=2))
+
+
+class AnchoredRelationNetwork(nn.Module):
+    """A relation network that pairs every region with one thing only: what the question is about.
+
+    The question attends to the regions and so finds its anchor a; then g(a, o_j, q) looks at each region from there.
+    Pairs grow with the number of regions, no longer with its square. The mean over pairs counts; the maximum, which
+    Santoro et al. do not have, finds what is closest or furthest.
+
+    Args:
+        dim: Features of a region and of the question.
+        hidden: Width of g.
+        layers: Layers of g after the first.
+    """
+
+    def __init__(self, dim: int, hidden: int = 64, layers: int = 2) -> None:
+        super().__init__()
+        self.query, self.key = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False)
+        self.anchor = nn.Linear(dim, hidden)
+        self.other, self.asked = (nn.Linear(dim, hidden, bias=False) for _ in range(2))
+        self.g = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(layers))
+        self.itself, self.gate = nn.Linear(dim, 2 * hidden), nn.Linear(dim, 2 * hidden)
+        self.norm = nn.LayerNorm(2 * hidden)
+
+    def look(self, question: Encoded, regions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The anchor, (pictures, questions, dim), and where it was found, (pictures, questions, regions)."""
+        return dot_product_attention(self.query(question.pooled), self.key(regions), regions)
+
+    def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
+        """(pictures, questions, 2 · hidden)."""
+        anchor, _ = self.look(question, regions)
+        start = self.anchor(anchor) + self.asked(question.pooled)  # (pictures, questions, hidden)
+        seen = (start[:, :, None] + self.other(regions)[:, None]).relu()  # (pictures, questions, regions, hidden)
+        for layer in self.g:
+            seen = layer(seen).relu()
+        seen = torch.cat([seen.mean(dim=2), seen.amax(dim=2)], dim=-1)
+        return self.norm(seen + self.itself(anchor)) * self.gate(question.pooled)
 
 
 class Slots(nn.Module):
@@ -196,6 +234,7 @@ class FourConvolutions(nn.Module):
     def __init__(self, dim: int = 64) -> None:
         super().__init__()
         self.blocks = nn.Sequential(halving(3, 16), halving(16, 32), halving(32, 48), halving(48, dim))
+        self.blocks.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
 
     def forward(self, pictures: torch.Tensor) -> Encoded:
         """Encode pictures, (batch, 3, 75, 75), into 25 regions, row by row from the top left."""
@@ -218,7 +257,7 @@ class CodedVQA(nn.Module):
     def __init__(self, code: int, answers: int, align: nn.Module, out: int, dim: int = 64) -> None:
         super().__init__()
         self.picture_encoder = FourConvolutions(dim)
-        self.question_encoder = nn.Linear(code, dim)
+        self.question_encoder = nn.Sequential(nn.Linear(code, dim), nn.LayerNorm(dim))  # as large as a region
         self.regions = PlacedRegions(dim, dim, FourConvolutions.side)
         self.align = align
         self.head = nn.Sequential(nn.Linear(out, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, answers))

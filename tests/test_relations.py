@@ -10,6 +10,7 @@ from course_utils.datasets import sort_of_clevr as soc
 from course_utils.encoders import Encoded
 from course_utils.reasoners import GridVQA
 from course_utils.relations import (
+    AnchoredRelationNetwork,
     BusiestRegions,
     CodedVQA,
     FewerPairs,
@@ -36,10 +37,11 @@ PARTS = {
     "relation network": lambda: RelationNetwork(DIM, hidden=8),
     "over slots": lambda: FewerPairs(Slots(DIM, 4), RelationNetwork(DIM, hidden=8)),
     "over the busiest": lambda: FewerPairs(BusiestRegions(5), RelationNetwork(DIM, hidden=8)),
+    "anchored": lambda: AnchoredRelationNetwork(DIM, hidden=8),
     "FiLM": lambda: FiLM(DIM, width=8, blocks=2, side=4),
     "MLP": lambda: RegionsMLP(16, DIM, hidden=8),
 }
-OUT = {"FiLM": DIM}
+OUT = {"FiLM": DIM, "anchored": 16}
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -89,10 +91,29 @@ def test_a_relation_network_is_the_mean_of_g_over_all_pairs(inputs):
     torch.testing.assert_close(network(question, regions), network.norm(expected), rtol=1e-4, atol=1e-5)
 
 
+def test_an_anchored_network_pairs_every_region_with_where_the_question_looks(inputs):
+    question, regions = inputs
+    network = AnchoredRelationNetwork(DIM, hidden=8, layers=1)
+    anchor, weights = network.look(question, regions)
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, 3))
+    first = torch.cat([network.anchor.weight, network.asked.weight, network.other.weight], dim=1)
+    for picture in range(2):
+        for asked in range(3):
+            q = question.pooled[picture, asked]
+            scores = torch.stack([network.query(q) @ network.key(one) / DIM**0.5 for one in regions[picture]])
+            a = sum(weight * one for weight, one in zip(scores.softmax(dim=0), regions[picture], strict=True))
+            torch.testing.assert_close(anchor[picture, asked], a)
+            pairs = [F.relu(F.linear(torch.cat([a, q, one]), first, network.anchor.bias)) for one in regions[picture]]
+            seen = torch.stack([F.relu(network.g[0](pair)) for pair in pairs])
+            both = torch.cat([seen.mean(dim=0), seen.max(dim=0).values])
+            expected = network.norm(both + network.itself(a)) * network.gate(q)
+            torch.testing.assert_close(network(question, regions)[picture, asked], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_the_order_of_the_regions_does_not_matter_to_a_relation_network_but_to_an_mlp(inputs):
     question, regions = inputs
     mixed = regions[:, torch.randperm(16)]
-    for name in ("relation network", "over slots", "over the busiest"):
+    for name in ("relation network", "over slots", "over the busiest", "anchored"):
         part = PARTS[name]()
         torch.testing.assert_close(part(question, mixed), part(question, regions), rtol=1e-4, atol=1e-5)
     part = PARTS["MLP"]()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from course_utils import grid
 from course_utils.datasets import sort_of_clevr as soc
 from course_utils.datasets.vqa import VisualQADataset, Vocabulary, to_tensor
+from course_utils.recipes import sort_of_clevr as recipe
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +221,52 @@ def test_the_courses_vqa_data_set_takes_it():
     words = Vocabulary.build(q.question for q in questions)
     dataset = VisualQADataset(questions, few.pictures, words, soc.ANSWERS)
     assert len(dataset) == 60
+
+
+# ---- The recipe.
+
+
+@pytest.mark.parametrize("name", recipe.METHODS)
+def test_every_method_answers_a_batch_and_learns(name):
+    few = soc.split("train", pictures=8)
+    model = recipe.METHODS[name].build()
+    assert model(few.batch(torch.arange(2))).shape == (40, len(soc.ANSWERS))
+    model, history = recipe.train(recipe.METHODS[name], few, seed=0, epochs=15)
+    assert np.mean(history.loss[-3:]) < 0.9 * history.loss[0]
+
+
+def test_accuracies_are_those_of_a_slow_count():
+    few = soc.split("test", pictures=4)
+    model = recipe.METHODS["CNN + MLP"].build().eval()
+    guesses = model(few.batch(torch.arange(4))).argmax(dim=-1).view(4, 20).numpy()
+    right = guesses == few.answers
+    measured = recipe.accuracies(model, few)
+    assert measured["relational"] == pytest.approx(np.mean([right[i, j] for i in range(4) for j in range(10, 20)]))
+    assert measured["non_relational"] == pytest.approx(np.mean([right[i, j] for i in range(4) for j in range(10)]))
+    for number, name in enumerate(soc.TYPES):
+        assert measured[name] == pytest.approx(right[few.types == number].mean())
+
+
+def test_rows_are_stored_in_order_and_replaced(tmp_path):
+    path = tmp_path / "results.csv"
+    first, last = list(recipe.METHODS)[0], list(recipe.METHODS)[-1]
+    for name, seed, share in ((last, 0, 0.5), (first, 1, 0.25), (first, 0, 0.75), (last, 0, 1.0)):
+        recipe.store({"method": name, "seed": seed, "relational": share}, path)
+    rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+    assert rows == [[first, "0", "0.7500"], [first, "1", "0.2500"], [last, "0", "1.0000"]]
+
+
+def test_the_stored_results_say_what_the_shipped_network_does():
+    """On fewer pictures than the table's, so within four standard errors of it."""
+    table = recipe.load()
+    row = table[(table["method"] == recipe.SHIPPED) & (table["seed"] == 0)].iloc[0]
+    model = recipe.trained()
+    assert sum(weight.numel() for weight in model.parameters()) == row["parameters"]
+    assert not any(weight.requires_grad for weight in model.parameters())
+    measured = recipe.accuracies(model, soc.split("test", pictures=200))
+    for name in ("relational", "non_relational"):
+        error = (row[name] * (1 - row[name]) / 2000) ** 0.5
+        assert abs(measured[name] - row[name]) < 4 * error + 0.002
 
 
 # ---- Bad input.
