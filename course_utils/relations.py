@@ -64,12 +64,16 @@ class AnchoredRelationNetwork(nn.Module):
 
     def __init__(self, dim: int, hidden: int = 64, layers: int = 2) -> None:
         super().__init__()
-        self.query, self.key = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False)
+        # Normalised, so that attention is uneven from the start: from even weights it learns slowly where to look.
+        self.query, self.key = (nn.Sequential(nn.Linear(dim, dim), nn.LayerNorm(dim)) for _ in range(2))
         self.anchor = nn.Linear(dim, hidden)
         self.other, self.asked = (nn.Linear(dim, hidden, bias=False) for _ in range(2))
         self.g = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(layers))
-        self.itself, self.gate = nn.Linear(dim, 2 * hidden), nn.Linear(dim, 2 * hidden)
-        self.norm = nn.LayerNorm(2 * hidden)
+        self.itself, self.gate = nn.Linear(dim, hidden), nn.Linear(dim, hidden)
+        self.join = nn.Linear(2 * hidden, hidden)
+        self.norm = nn.LayerNorm(hidden)
+        nn.init.zeros_(self.join.weight)  # first find the anchor; while it is not found, pairs teach only shortcuts
+        nn.init.zeros_(self.join.bias)
 
     def look(self, question: Encoded, regions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The anchor, (pictures, questions, dim), and where it was found, (pictures, questions, regions)."""
@@ -82,8 +86,9 @@ class AnchoredRelationNetwork(nn.Module):
         seen = (start[:, :, None] + self.other(regions)[:, None]).relu()  # (pictures, questions, regions, hidden)
         for layer in self.g:
             seen = layer(seen).relu()
-        seen = torch.cat([seen.mean(dim=2), seen.amax(dim=2)], dim=-1)
-        return self.norm(seen + self.itself(anchor)) * self.gate(question.pooled)
+        pairs = torch.cat([seen.mean(dim=2), seen.amax(dim=2)], dim=-1)
+        state = self.norm(self.itself(anchor) + self.join(pairs))
+        return torch.cat([state, state * self.gate(question.pooled)], dim=-1)
 
 
 class Slots(nn.Module):

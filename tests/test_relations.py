@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from course_utils.datasets import sort_of_clevr as soc
@@ -69,6 +70,9 @@ def test_each_question_is_answered_for_its_own_picture_alone(name, inputs):
 @pytest.mark.parametrize("name", PARTS)
 def test_every_weight_learns(name, inputs):
     part = PARTS[name]()
+    if name == "anchored":
+        assert part.join.weight.abs().max() == 0  # where it begins; the weights before it learn from the second step on
+        nn.init.normal_(part.join.weight)
     (part(*inputs) * torch.randn(OUT.get(name, 8))).square().sum().backward()
     assert [n for n, weight in part.named_parameters() if weight.grad is None or weight.grad.abs().max() == 0] == []
 
@@ -94,6 +98,7 @@ def test_a_relation_network_is_the_mean_of_g_over_all_pairs(inputs):
 def test_an_anchored_network_pairs_every_region_with_where_the_question_looks(inputs):
     question, regions = inputs
     network = AnchoredRelationNetwork(DIM, hidden=8, layers=1)
+    nn.init.normal_(network.join.weight)
     anchor, weights = network.look(question, regions)
     torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, 3))
     first = torch.cat([network.anchor.weight, network.asked.weight, network.other.weight], dim=1)
@@ -106,7 +111,8 @@ def test_an_anchored_network_pairs_every_region_with_where_the_question_looks(in
             pairs = [F.relu(F.linear(torch.cat([a, q, one]), first, network.anchor.bias)) for one in regions[picture]]
             seen = torch.stack([F.relu(network.g[0](pair)) for pair in pairs])
             both = torch.cat([seen.mean(dim=0), seen.max(dim=0).values])
-            expected = network.norm(both + network.itself(a)) * network.gate(q)
+            state = network.norm(network.itself(a) + network.join(both))
+            expected = torch.cat([state, state * network.gate(q)])
             torch.testing.assert_close(network(question, regions)[picture, asked], expected, rtol=1e-4, atol=1e-5)
 
 

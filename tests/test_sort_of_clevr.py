@@ -208,6 +208,17 @@ def test_a_batch_holds_what_its_rows_say(data):
     assert batch["question_ids"] == [*range(60, 80), *range(20)]
 
 
+def test_the_non_relational_questions_alone(data):
+    few = soc.split("train", pictures=5)
+    easy = few.non_relational
+    assert easy.pictures is few.pictures and len(easy) == 5 and len(easy.visual_questions) == 50
+    batch, whole = easy.batch(torch.tensor([4, 2])), few.batch(torch.tensor([4, 2]))
+    assert set(batch["types"]) == set(soc.TYPES) - set(soc.RELATIONAL_TYPES)
+    assert torch.equal(batch["answers"].view(2, 10), whole["answers"].view(2, 20)[:, :10])
+    assert torch.equal(batch["codes"], whole["codes"][:, :10])
+    assert batch["question_ids"] == [*range(80, 90), *range(40, 50)]
+
+
 def test_the_ladders_batches_take_it(data):
     few = soc.split("train", pictures=10)
     ids = [batch["question_ids"] for batch in grid.Batches(few, 4, shuffle=True)]

@@ -71,7 +71,7 @@ class SortOfClevr:
     Attributes:
         centres: Column and row of each object's middle pixel, in the order of ``COLOURS``: (pictures, 6, 2) int16.
         shapes: Number in ``SHAPES`` of each object's shape, (pictures, 6) int8.
-        colours: Number in ``COLOURS`` of the object that a question names, (pictures, 20) int8.
+        colours: Number in ``COLOURS`` of the object that a question names, (pictures, 20) int8; 20, or 10 of a class.
         types: Number in ``TYPES`` of each question's type, (pictures, 20) int8: ten non-relational, ten relational.
         answers: Number in ``ANSWERS`` of each question's answer, (pictures, 20) int8.
     """
@@ -101,6 +101,14 @@ class SortOfClevr:
         return wording(int(self.colours[picture, question]), int(self.types[picture, question]))
 
     @property
+    def non_relational(self) -> SortOfClevr:
+        """The same pictures with their ten non-relational questions alone."""
+        parts = (part[:, :EACH] for part in (self.colours, self.types, self.answers))
+        easy = SortOfClevr(self.centres, self.shapes, *parts)
+        easy.__dict__["pictures"] = self.pictures  # shared, not drawn again
+        return easy
+
+    @property
     def visual_questions(self) -> list[VisualQuestion]:
         """The questions as :class:`course_utils.datasets.vqa.VisualQADataset` takes them."""
         return [
@@ -108,7 +116,7 @@ class SortOfClevr:
                 QUESTIONS * i + j, i, self.text(i, j), ANSWERS[self.answers[i, j]], TYPES[self.types[i, j]]
             )
             for i in range(len(self))
-            for j in range(QUESTIONS)
+            for j in range(self.types.shape[1])
         ]  # fmt: skip
 
     def batch(self, rows: torch.Tensor, device: torch.device | str = "cpu") -> dict:
@@ -116,7 +124,7 @@ class SortOfClevr:
 
         Returns:
             ``pictures`` (pictures, 3, 75, 75) float32 from -1 to 1; ``codes`` (pictures, 20, 11) float32; ``answers``
-            (pictures · 20,) and as many ``types`` and ``question_ids``.
+            (pictures · 20,) and as many ``types`` and ``question_ids``. Ten in place of 20 where there are ten.
         """
         chosen = rows.numpy()
         return {
@@ -124,7 +132,7 @@ class SortOfClevr:
             "codes": torch.from_numpy(encode(self.colours[chosen], self.types[chosen])).float().to(device),
             "answers": torch.from_numpy(self.answers[chosen].astype(np.int64)).flatten().to(device),
             "types": [TYPES[number] for number in self.types[chosen].flat],
-            "question_ids": (chosen[:, None] * QUESTIONS + np.arange(QUESTIONS)).flatten().tolist(),
+            "question_ids": (chosen[:, None] * QUESTIONS + np.arange(self.types.shape[1])).flatten().tolist(),
         }
 
 

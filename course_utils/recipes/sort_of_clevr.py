@@ -43,15 +43,17 @@ class Method:
     Attributes:
         build: Makes the model, untrained. It is called with a batch of ``SortOfClevr.batch`` and gives logits,
             (pictures · questions, answers).
-        epochs: Passes over the training pictures.
+        epochs: Passes over the training pictures with all their questions.
         learning_rate: At the end of the warm-up.
         pictures: To a batch, each with its twenty questions.
+        easy_epochs: Passes with the non-relational questions alone, before the others.
     """
 
     build: Callable[[], nn.Module]
     epochs: int
     learning_rate: float
     pictures: int = 8
+    easy_epochs: int = 2
 
 
 def coded(align: Callable[[], nn.Module], out: int) -> Callable[[], CodedVQA]:
@@ -60,12 +62,12 @@ def coded(align: Callable[[], nn.Module], out: int) -> Callable[[], CodedVQA]:
 
 
 METHODS: dict[str, Method] = {
-    "CNN + MLP": Method(coded(lambda: RegionsMLP(REGIONS, DIM, hidden=256), 256), epochs=8, learning_rate=1e-3),
+    "CNN + MLP": Method(coded(lambda: RegionsMLP(REGIONS, DIM, hidden=256), 256), epochs=6, learning_rate=1e-3),
     "relation network": Method(
-        coded(lambda: FewerPairs(Slots(DIM, 8), RelationNetwork(DIM)), DIM), epochs=8, learning_rate=1.5e-3
+        coded(lambda: FewerPairs(Slots(DIM, 8), RelationNetwork(DIM)), DIM), epochs=6, learning_rate=1.5e-3
     ),
     "anchored relation network": Method(
-        coded(lambda: AnchoredRelationNetwork(DIM), 2 * DIM), epochs=8, learning_rate=1.5e-3
+        coded(lambda: AnchoredRelationNetwork(DIM), 2 * DIM), epochs=6, learning_rate=1.5e-3
     ),
 }
 
@@ -87,6 +89,11 @@ def train(
     """
     seed_everything(seed)
     model = method.build().to(device)
+    if method.easy_epochs:
+        easy = grid.Batches(data.non_relational, method.pictures, shuffle=True, seed=seed)
+        training.fit(
+            model, easy, epochs=method.easy_epochs, learning_rate=method.learning_rate, progress=progress
+        )  # fmt: skip
     batches = grid.Batches(data, method.pictures, shuffle=True, seed=seed)
     history = training.fit(
         model, batches, grid.Batches(validation, 64) if validation else None, epochs=epochs or method.epochs,
