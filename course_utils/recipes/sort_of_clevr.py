@@ -1,7 +1,15 @@
 """Reasoners on Sort-of-CLEVR: ``python -m course_utils.recipes.sort_of_clevr`` writes data/sort_of_clevr.csv.
 
 What Santoro et al. (2017) report, on 200 pictures: a CNN with an MLP 63 % of the relational questions (52.3 % of
-"closest" and "furthest"), a relation network above 94 %. MEASURED
+"closest" and "furthest"), a relation network above 94 % of both classes. Theirs pairs all regions and puts each pair
+through four layers of 2,000 units; the networks here are cheaper, three minutes on one CPU core, by
+
+- eight slots in place of the regions ("relation network"), or pairs with the object asked about alone ("anchored");
+- 64 units, and a first layer that is computed once for a picture and not once for a question;
+- the maximum over pairs beside the mean (anchored only): of what is closest, the mean says little;
+- two passes over the non-relational questions before all are asked. Without them a run may settle for what takes no
+  colour, such as the more frequent shape of a picture, and never learn to find the object asked about;
+- a LayerNorm on the question: eleven bits through a linear layer are too small to be noticed beside a region.
 
 To measure another method, add a row to ``METHODS``. The same seed gives the same accuracy to a few tenths of a point on
 another machine: sums of floating-point numbers depend on it.
