@@ -128,6 +128,22 @@ def test_the_ceiling_is_that_of_a_slow_count():
     assert ceiling["relational"] == np.mean(sum((right[name] for name in soc.RELATIONAL_TYPES), []))
 
 
+def test_a_pictures_majority_answers_two_thirds_about_shape():
+    data = soc.split("test", pictures=2000)
+    measured = soc.majority_ceiling(data)
+    right = {name: [] for name in measured}
+    for i in range(len(data)):
+        shapes = [soc.SHAPES[number] for number in data.shapes[i]]
+        most = "circle" if shapes.count("circle") > 3 else "square"
+        for kind, answer in zip(data.types[i], data.answers[i], strict=True):
+            if (name := soc.TYPES[kind]) in right:
+                right[name].append(soc.ANSWERS[answer] == (str(shapes.count(most)) if name == "count" else most))
+    assert measured == {name: pytest.approx(np.mean(row)) for name, row in right.items()}
+    # Of six fair coins the larger side has 63/16 on average; a tie is counted rightly whichever side is asked about.
+    assert measured["shape"] == pytest.approx(63 / 96, abs=0.03)
+    assert measured["count"] == pytest.approx((20 * 6 + 30 * 4 + 12 * 5 + 2 * 6) / (64 * 6), abs=0.03)
+
+
 def test_the_code_is_six_two_and_three_bits(data):
     codes = data.codes
     assert codes.shape == (2000, 20, 11) and codes.dtype == np.uint8

@@ -261,6 +261,22 @@ def question_only_ceiling(train: SortOfClevr, test: SortOfClevr) -> dict[str, fl
     return {**shares, "non-relational": float(right[:, :EACH].mean()), "relational": float(right[:, EACH:].mean())}
 
 
+def majority_ceiling(test: SortOfClevr) -> dict[str, float]:
+    """What can be had without finding any object: the shape that most objects of the picture have, and their number.
+
+    A model that knows a picture's circles and squares but not which is which colour does no better on these types.
+
+    Returns:
+        The accuracy of "shape", "closest", "furthest" and "count"; of a tie between the shapes, squares are said.
+    """
+    circles = test.shapes.sum(axis=1)
+    shape = (circles > OBJECTS // 2).astype(np.int8)  # of the most objects; (pictures,)
+    count = ANSWERS.index("1") - 1 + np.maximum(circles, OBJECTS - circles)
+    said = {"shape": shape, "closest": shape, "furthest": shape, "count": count}
+    right = {name: test.answers == answer[:, None] for name, answer in said.items()}
+    return {name: float(right[name][test.types == TYPES.index(name)].mean()) for name in said}
+
+
 def _distances(centres: np.ndarray) -> np.ndarray:
     """Squared distances of all objects, (n, 6, 6), in whole pixels."""
     gaps = centres[:, :, None].astype(np.int64) - centres[:, None]
@@ -313,3 +329,5 @@ if __name__ == "__main__":
     print(f"{time.process_time() - made:.2f} s ({train.pictures.nbytes / 1e6:.0f} MB)")
     for name, share in question_only_ceiling(train, test).items():
         print(f"{name}: {share:.1%} without looking")
+    for name, share in majority_ceiling(test).items():
+        print(f"{name}: {share:.1%} without finding the object")
