@@ -42,7 +42,7 @@ class Rung:
     Attributes:
         align: Makes the part that differs (see :mod:`course_utils.rungs`).
         epochs: Passes over the training pictures, chosen so that a run takes at most 90 CPU seconds, or a reasoner's
-            at most 450.
+            at most 600.
         out: Features that it gives.
         learning_rate: At the end of the warm-up.
         pictures: To a batch, each with its eight questions.

@@ -67,7 +67,7 @@ def test_every_rung_was_climbed_three_times():
 def test_no_run_took_more_than_its_budget():
     seconds = ladder.load().groupby("method")["cpu_seconds"].max()
     assert seconds.drop(list(REASONERS)).max() <= 90
-    assert seconds[list(REASONERS)].max() <= 450
+    assert seconds[list(REASONERS)].max() <= 600
 
 
 def test_blind_methods_stay_near_chance(means):

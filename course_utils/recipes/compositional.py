@@ -20,7 +20,7 @@ from course_utils.paths import CHECKPOINTS, DATA
 from course_utils.reasoners import GridVQA
 
 RESULTS = DATA / "compositional.csv"
-METHODS = ("question only", "MLB", "dot-product attention", "Transformer reasoner")
+METHODS = ("MLB", "dot-product attention", "Transformer reasoner")
 REASONER = "Transformer reasoner"
 CHECKPOINT = CHECKPOINTS / "attribute_reasoner.safetensors"
 

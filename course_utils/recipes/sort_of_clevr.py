@@ -33,7 +33,16 @@ from course_utils.checkpoints import load_checkpoint, save_checkpoint, write_ato
 from course_utils.datasets import sort_of_clevr as soc
 from course_utils.lesson import describe, seed_everything
 from course_utils.paths import CHECKPOINTS, DATA
-from course_utils.relations import AnchoredRelationNetwork, CodedVQA, FewerPairs, RegionsMLP, RelationNetwork, Slots
+from course_utils.reasoners import TransformerReasoner
+from course_utils.relations import (
+    AnchoredRelationNetwork,
+    CodedVQA,
+    FewerPairs,
+    FourConvolutions,
+    RegionsMLP,
+    RelationNetwork,
+    Slots,
+)
 
 RESULTS = DATA / "sort_of_clevr.csv"
 CHECKPOINT = CHECKPOINTS / "sort_of_clevr.safetensors"
@@ -76,6 +85,9 @@ METHODS: dict[str, Method] = {
     ),
     "anchored relation network": Method(
         coded(lambda: AnchoredRelationNetwork(DIM), 2 * DIM), epochs=6, learning_rate=1.5e-3
+    ),
+    "Transformer reasoner": Method(
+        coded(lambda: TransformerReasoner(DIM, side=FourConvolutions.side), DIM), epochs=6, learning_rate=1.5e-3
     ),
 }
 
