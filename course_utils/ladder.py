@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from course_utils import grid, rungs, training
+from course_utils import grid, relations, rungs, training
 from course_utils.alignment.attention import AdditiveAttention, DotProductAttention, MultiHeadCrossAttention
 from course_utils.alignment.bilinear import MFB, MLB, MUTAN, FullBilinear
 from course_utils.checkpoints import write_atomically
@@ -63,6 +63,9 @@ class Rung:
         return GridVQA(len(grid.vocabulary()), len(shapes.ANSWERS), self.align(), self.out, DIM)
 
 
+# What relations take: more pictures, and easier questions in the first two passes (lesson 09).
+REASONER_DIET = {"training_pictures": 2 * grid.TRAIN_PICTURES, "stones": 2}
+
 RUNGS: dict[str, Rung] = {
     "question only": Rung(rungs.QuestionOnly, epochs=5),
     "picture only": Rung(lambda: rungs.PictureOnly(DIM), epochs=5),
@@ -77,10 +80,14 @@ RUNGS: dict[str, Rung] = {
     "three-hop attention": Rung(lambda: rungs.SeveralHops(DIM, 3), epochs=8),
     "multi-head attention": Rung(lambda: rungs.SingleLook(MultiHeadCrossAttention(DIM, heads=4), DIM), epochs=9),
     "co-attention": Rung(lambda: rungs.WordsAndRegions(DIM), epochs=5),
-    "LSTM reasoner": Rung(lambda: LSTMReasoner(DIM), epochs=5),
-    "Transformer reasoner": Rung(
-        lambda: TransformerReasoner(DIM), epochs=12, training_pictures=2 * grid.TRAIN_PICTURES, stones=2
+    "relation network": Rung(
+        lambda: relations.FewerPairs(relations.BusiestRegions(8), relations.RelationNetwork(DIM)),
+        **REASONER_DIET,
+        epochs=8,
     ),
+    "FiLM": Rung(lambda: relations.FiLM(DIM, width=32, blocks=3), **REASONER_DIET, epochs=8),
+    "LSTM reasoner": Rung(lambda: LSTMReasoner(DIM), epochs=5),
+    "Transformer reasoner": Rung(lambda: TransformerReasoner(DIM), **REASONER_DIET, epochs=12),
 }
 
 
