@@ -32,11 +32,13 @@ def next_token_probabilities(logits: torch.Tensor, temperature: float = 1.0, top
         raise ValueError(f"Temperature {temperature} must not be negative, and top_p {top_p} be above 0, at most 1.")
     if temperature == 0:
         return F.one_hot(logits.argmax(dim=-1), logits.shape[-1]).float()
-    sorted_logits, order = (logits.float() / temperature).sort(dim=-1, descending=True, stable=True)
-    probabilities = sorted_logits.softmax(dim=-1)
-    before = probabilities.cumsum(dim=-1) - probabilities  # what the likelier ones have together
-    kept = probabilities.masked_fill(before >= top_p, 0.0)
-    kept[..., 0] = probabilities[..., 0]
+    probabilities = (logits.float() / temperature).softmax(dim=-1)
+    if top_p == 1:
+        return probabilities
+    ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
+    before = ordered.cumsum(dim=-1) - ordered  # what the likelier ones have together
+    kept = ordered.masked_fill(before >= top_p, 0.0)
+    kept[..., 0] = ordered[..., 0]
     return torch.zeros_like(kept).scatter(-1, order, kept / kept.sum(dim=-1, keepdim=True))
 
 

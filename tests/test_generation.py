@@ -31,10 +31,8 @@ def smol():
 
 
 @settings(deadline=None)
-@given(
-    st.lists(st.floats(-8, 8, width=32), min_size=1, max_size=30), st.floats(0.05, 5), st.floats(0.01, 1), st.integers()
-)
-def test_temperature_and_top_p_are_those_of_transformers(logits, temperature, top_p, _):
+@given(st.lists(st.floats(-8, 8, width=32), min_size=1, max_size=30), st.floats(0.05, 5), st.floats(0.01, 1))
+def test_temperature_and_top_p_are_those_of_transformers(logits, temperature, top_p):
     logits = torch.tensor([logits])
     expected = TemperatureLogitsWarper(temperature)(None, logits)
     ours = generation.next_token_probabilities(logits, temperature, top_p)
@@ -50,6 +48,13 @@ def test_top_p_by_hand():
     for top_p, kept in ((0.4, [0, 1, 0, 0, 0]), (0.6, [0, 0.625, 0, 0.375, 0]), (0.85, [1 / 9, 5 / 9, 0, 3 / 9, 0])):
         found = generation.next_token_probabilities(logits, top_p=top_p)
         torch.testing.assert_close(found, torch.tensor(kept))
+
+
+def test_a_top_p_of_one_cuts_nothing():
+    logits = torch.linspace(0, -60, 5_000)  # the tail is less than what float32 can add to one
+    found = generation.next_token_probabilities(logits)
+    assert (found > 0).all()
+    torch.testing.assert_close(found, logits.softmax(dim=-1))
 
 
 def test_a_temperature_of_zero_is_greedy_and_small_ones_come_close():
