@@ -47,7 +47,7 @@ def test_top_p_by_hand():
     logits = torch.tensor([0.1, 0.5, 0.05, 0.3, 0.05]).log()
     for top_p, kept in ((0.4, [0, 1, 0, 0, 0]), (0.6, [0, 0.625, 0, 0.375, 0]), (0.85, [1 / 9, 5 / 9, 0, 3 / 9, 0])):
         found = generation.next_token_probabilities(logits, top_p=top_p)
-        torch.testing.assert_close(found, torch.tensor(kept))
+        torch.testing.assert_close(found, torch.tensor(kept, dtype=torch.float32))
 
 
 def test_a_top_p_of_one_cuts_nothing():
