@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import safetensors
@@ -23,7 +23,12 @@ def save_checkpoint(model: nn.Module, path: str | Path, about: dict | None = Non
     Raises:
         CheckpointError: If the file cannot be written, for instance because the disk is full.
     """
-    weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
+    save_weights(model.state_dict(), path, about)
+
+
+def save_weights(weights: Mapping[str, torch.Tensor], path: str | Path, about: dict | None = None) -> None:
+    """Write named tensors, as :func:`save_checkpoint` writes those of a model."""
+    weights = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
     notes = {name: json.dumps(value) for name, value in (about or {}).items()}
     write_atomically(Path(path), lambda place: safetensors.torch.save_file(weights, place, metadata=notes))
 
@@ -34,6 +39,17 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> dict:
     Raises:
         CheckpointError: If the file is missing, damaged, or of another model; the model is then as it was.
     """
+    weights, notes = read_weights(path)
+    load_weights(model, weights, Path(path))
+    return notes
+
+
+def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
+    """The named tensors of a file, and the notes about them.
+
+    Raises:
+        CheckpointError: If the file is missing or damaged.
+    """
     try:
         with safetensors.safe_open(path, framework="pt") as opened:
             weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
@@ -42,22 +58,26 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> dict:
         raise CheckpointError(f"There is no checkpoint {path}. Train the model first.") from error
     except (safetensors.SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is damaged ({error}). Make or fetch it again.") from error
-    load_weights(model, weights, Path(path))
-    return {name: json.loads(value) for name, value in notes.items()}
+    return weights, {name: json.loads(value) for name, value in notes.items()}
 
 
 def load_weights(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
     """Load weights into the model; a :class:`CheckpointError` that names ``path`` if they are another model's."""
-    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    saved = {name: tuple(value.shape) for name, value in weights.items()}
-    if own != saved:
-        differing = sorted(name for name in own.keys() | saved.keys() if own.get(name) != saved.get(name))
+    check_same_weights(model.state_dict(), weights, path)
+    model.load_state_dict(weights)
+
+
+def check_same_weights(own: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor], path: str | Path) -> None:
+    """A :class:`CheckpointError` that names ``path`` unless both hold the same names with the same shapes."""
+    ours = {name: tuple(value.shape) for name, value in own.items()}
+    theirs = {name: tuple(value.shape) for name, value in saved.items()}
+    if ours != theirs:
+        differing = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
         first = differing[0]
         raise CheckpointError(
             f"{path} is of another model: {len(differing)} weights differ. The first is {first}: "
-            f"{saved.get(first, 'missing')} in the file, {own.get(first, 'missing')} in the model."
+            f"{theirs.get(first, 'missing')} in the file, {ours.get(first, 'missing')} in the model."
         )
-    model.load_state_dict(weights)
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:

@@ -134,7 +134,7 @@ LAYERS = (  # what is imported stands further down
     {"alignment", "grid"},
     {"encoders"},
     {"datasets"},
-    {"llm"},
+    {"llm", "generation", "lora"},
     {"assets", "checkpoints", "pretrained"},
     {"cache", "paths", "bootstrap"},
 )
