@@ -6,11 +6,8 @@ sums of floating-point numbers depend on the machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
@@ -59,7 +56,6 @@ def train_cells(
     epochs: int,
     rate: float = RATE,
     seed: int = 0,
-    loss: Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor] = cell_loss,
     progress: bool = False,
 ) -> list[float]:
     """Train on the labels of cells, with AdamW and one rise and fall of the learning rate; the loss of each step.
@@ -71,7 +67,6 @@ def train_cells(
         epochs: Passes over all pictures.
         rate: The highest learning rate.
         seed: Of the shuffling.
-        loss: (model, pictures, targets) to a scalar.
         progress: Whether to draw a progress bar.
     """
     device = next(model.parameters()).device
@@ -81,12 +76,12 @@ def train_cells(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=len(batches), pct_start=0.15)
     model.train()
     for rows in tqdm(batches, desc="training", disable=not progress):
-        value = loss(model, to_tensor(pictures[rows.numpy()]).to(device), targets[rows].to(device))
+        loss = cell_loss(model, to_tensor(pictures[rows.numpy()]).to(device), targets[rows].to(device))
         optimizer.zero_grad()
-        value.backward()
+        loss.backward()
         optimizer.step()
         schedule.step()
-        losses.append(value.item())
+        losses.append(loss.item())
     model.eval()
     return losses
 
