@@ -35,6 +35,7 @@ LESSONS = {
     "06": LessonInfo("Contrastive pretraining", cpu_seconds=100),
     "07": LessonInfo("Attention alignment", cpu_seconds=45),
     "08": LessonInfo("The LSTM reasoner", cpu_seconds=60),
+    "09": LessonInfo("The Transformer reasoner", cpu_seconds=140),
     "10": LessonInfo("Meet the LLM", cpu_seconds=110),
 }
 

@@ -234,6 +234,26 @@ class LSTMReasoner(nn.Module):
         return self.state_norm(state_at_last_word(states.unflatten(0, aligned.shape[:2]), question.mask))
 
 
+def relative_scores(kernels: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+    """What offsets from the last look are worth, region by region.
+
+    Args:
+        kernels: A number for each difference of rows, then for each difference of columns, from 1 - side to side - 1:
+            (..., 2, 2 · side - 1).
+        last: Weights of the last look, (..., side · side), row by row from the top left.
+
+    Returns:
+        Scores, (..., side · side): the kernels' numbers, averaged over where the last look was.
+    """
+    side = (kernels.shape[-1] + 1) // 2
+    places = torch.arange(side, device=kernels.device)
+    offset = places - places[:, None] + side - 1  # (from, to): which number of a kernel
+    last = last.unflatten(-1, (side, side))
+    started = torch.stack([last.sum(dim=-1), last.sum(dim=-2)], dim=-2)  # the last look's row and its column
+    row, column = torch.einsum("...af,...aft->...at", started, kernels[..., offset]).unbind(dim=-2)
+    return (row[..., :, None] + column[..., None, :]).flatten(-2)
+
+
 class RelativeAttention(nn.Module):
     """Multi-head attention to a grid, in which each head can look relative to where it looked before.
 
@@ -260,8 +280,6 @@ class RelativeAttention(nn.Module):
         self.offsets = nn.Linear(dim, heads * 2 * (2 * side - 1))
         nn.init.normal_(self.offsets.weight, std=0.02)  # no preference yet
         nn.init.zeros_(self.offsets.bias)
-        places = torch.arange(side)
-        self.register_buffer("offset", places - places[:, None] + side - 1, persistent=False)  # (from, to)
 
     def forward(
         self, query: torch.Tensor, regions: torch.Tensor, last: torch.Tensor | None = None
@@ -289,11 +307,7 @@ class RelativeAttention(nn.Module):
 
     def relative(self, query: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
         """Scores by offset from the last look, (pictures, heads, questions, side · side)."""
-        by_offset = self.kernels(query)[..., self.offset]  # (pictures, heads, questions, 2, from, to)
-        last = last.unflatten(-1, (self.side, self.side))
-        started = torch.stack([last.sum(dim=-1), last.sum(dim=-2)], dim=-2)  # the last look's row and its column
-        row, column = torch.einsum("phqaf,phqaft->aphqt", started, by_offset)
-        return (row[..., :, None] + column[..., None, :]).flatten(-2)
+        return relative_scores(self.kernels(query), last)
 
 
 def _heads(vectors: torch.Tensor, heads: int) -> torch.Tensor:

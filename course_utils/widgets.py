@@ -84,6 +84,23 @@ def word_by_word(reader: Reader, pictures: Sequence[np.ndarray], examples: Seque
     return _Reading(reader, pictures, examples).box
 
 
+def step_by_step(reader: Reader, pictures: Sequence[np.ndarray], examples: Sequence[str]) -> ipywidgets.Widget:
+    """Follow a model through its steps: a slider chooses the step, of a question that is typed or picked.
+
+    Args:
+        reader: Called with a picture, (H, W, 3) uint8, and a question; gives (what the step is called, reply) for each
+            step, in order. It may raise a ValueError, to tell whoever typed the question what is wrong with it.
+        pictures: What the slider goes through.
+        examples: Questions to pick from; the first is asked at once.
+
+    Raises:
+        ValueError: If there is no picture or no example question.
+    """
+    if len(pictures) == 0 or not examples:
+        raise ValueError("The widget needs at least one picture and one example question.")
+    return _Stepping(reader, pictures, examples).box
+
+
 def answer_card(picture: np.ndarray, question: str, reply: Reply) -> plots.Shown:
     """A picture, where the model looked, its three likeliest answers, and below what goes on inside, where it is told.
 
@@ -280,10 +297,12 @@ class _Asking:
 class _Reading(_Asking):
     """The controls of :func:`word_by_word`: those of :func:`ask` and a slider over the words."""
 
+    counted = "words read"
+
     def __init__(self, reader, pictures, examples) -> None:
         self.replies: Sequence[tuple[str, Reply]] = ()
         wide = ipywidgets.Layout(width="26em")
-        self.read = ipywidgets.IntSlider(1, 1, 1, description="words read", continuous_update=False, layout=wide)
+        self.read = ipywidgets.IntSlider(1, 1, 1, description=self.counted, continuous_update=False, layout=wide)
         self.read.observe(self._turn, "value")
         super().__init__(reader, pictures, examples, None, ((), ()))
         self.box.children = [*self.box.children[:-1], self.read, self.shown]
@@ -302,9 +321,20 @@ class _Reading(_Asking):
 
     def _turn(self, _change=None) -> None:
         if self.replies:
-            words = [word for word, _ in self.replies[: self.read.value]]
-            more = " …" if self.read.value < len(self.replies) else ""
-            super()._show(" ".join(words) + more, self.replies[self.read.value - 1][1])
+            super()._show(self._heading(), self.replies[self.read.value - 1][1])
+
+    def _heading(self) -> str:
+        words = [word for word, _ in self.replies[: self.read.value]]
+        return " ".join(words) + (" …" if self.read.value < len(self.replies) else "")
+
+
+class _Stepping(_Reading):
+    """The controls of :func:`step_by_step`."""
+
+    counted = "step"
+
+    def _heading(self) -> str:
+        return f"{self.question.value.strip()}\n{self.replies[self.read.value - 1][0]}"
 
 
 def _unknown_words(words: Sequence[str]) -> str:

@@ -73,7 +73,7 @@ def test_a_reply_answers_with_the_most_probable():
 
 def test_a_widget_needs_something_to_show():
     for pictures, examples in (([], ["a?"]), (PICTURES, [])):
-        for widget in (widgets.ask, widgets.word_by_word):
+        for widget in (widgets.ask, widgets.word_by_word, widgets.step_by_step):
             with pytest.raises(ValueError, match="at least one picture and one example"):
                 widget(Answerer(), pictures, examples)
 
@@ -207,3 +207,15 @@ def test_a_card_shows_gates_below_the_picture_where_it_is_told_of_them():
     assert "forget gate: 0.25 on average. state:" in cards[1].alt and "gate" not in cards[0].alt
     heights = [int.from_bytes(card.png[20:24], "big") for card in cards]  # of a PNG, in its header
     assert heights[1] > 1.2 * heights[0]
+
+
+def test_steps_show_the_whole_question_and_what_each_step_is_called():
+    stepping = widgets._Stepping(read, PICTURES, ("how dark is it?", "how light?"))
+    assert stepping.read.description == "step" and stepping.read.value == stepping.read.max == 4
+    stepping.read.value = 2
+    assert stepping._heading() == "how dark is it?\ndark"
+    assert "<img" in stepping.shown.value
+    stepping.question.value = "   "
+    assert "Type a question" in stepping.shown.value
+    stepping.read.value = 1  # of a question that is gone: nothing to show, and no error
+    assert "Type a question" in stepping.shown.value
