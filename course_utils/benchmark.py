@@ -6,27 +6,22 @@ The lesson trains one seed live; one seed proves little. This trains three, of e
 from __future__ import annotations
 
 import argparse
-import platform
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import pandas as pd
-import torch
 from torch import nn
 
 from course_utils import training
 from course_utils.datasets import easy_vqa
 from course_utils.datasets.vqa import VisualQADataset, VisualQuestion, Vocabulary, loader
-from course_utils.lesson import choose_device, describe, seed_everything
+from course_utils.lesson import choose_device, seed_everything
 from course_utils.metrics import accuracy_by_type
 from course_utils.paths import DATA
 from course_utils.reasoners import AttentionVQA
+from course_utils.results import where_measured
 
-EPOCHS, LEARNING_RATE, PICTURES_PER_BATCH = (
-    6,
-    2e-3,
-    16,
-)  # lesson 00: two epochs more, for a late start
+EPOCHS, LEARNING_RATE, PICTURES_PER_BATCH = 6, 2e-3, 16  # lesson 00: two epochs more, for a late start
 RESULTS = DATA / "easy_vqa.csv"
 
 
@@ -91,11 +86,9 @@ def _batches(split: easy_vqa.EasyVQA, vocabulary: Vocabulary, shuffle: bool, see
 
 def _row(method: str, seed: int, overall: float, by_type: pd.DataFrame, seconds: float) -> dict:
     shares = by_type.set_index("type")["accuracy"]
-    device = choose_device()
-    machine = describe(device) if device.type != "cpu" else f"{platform.machine()}, {describe(device)}"
     return {
         "method": method, "seed": seed, "overall": overall, **{kind: shares[kind] for kind in easy_vqa.TYPES},
-        "training seconds": round(seconds, 1), "machine": machine, "torch": torch.__version__.split("+")[0],
+        "training seconds": round(seconds, 1), **where_measured(choose_device()),
     }  # fmt: skip
 
 

@@ -6,11 +6,14 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import nn
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class CheckpointError(RuntimeError):
@@ -42,6 +45,16 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> dict:
     weights, notes = read_weights(path)
     load_weights(model, weights, Path(path))
     return notes
+
+
+def load_frozen(model: Model, path: str | Path) -> Model:
+    """The model with the weights of a checkpoint, in evaluation mode and frozen.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, or of another model.
+    """
+    load_checkpoint(model, path)
+    return model.eval().requires_grad_(False)
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:

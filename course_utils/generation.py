@@ -38,7 +38,6 @@ def next_token_probabilities(logits: torch.Tensor, temperature: float = 1.0, top
     ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
     before = ordered.cumsum(dim=-1) - ordered  # what the likelier ones have together
     kept = ordered.masked_fill(before >= top_p, 0.0)
-    kept[..., 0] = ordered[..., 0]
     return torch.zeros_like(kept).scatter(-1, order, kept / kept.sum(dim=-1, keepdim=True))
 
 

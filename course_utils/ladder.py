@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,12 +20,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from course_utils import grid, relations, rungs, training
+from course_utils import grid, relations, results, rungs, training
 from course_utils.alignment.attention import AdditiveAttention, DotProductAttention, MultiHeadCrossAttention
 from course_utils.alignment.bilinear import MFB, MLB, MUTAN, FullBilinear
-from course_utils.checkpoints import write_atomically
 from course_utils.datasets import shapes
-from course_utils.lesson import describe, seed_everything
+from course_utils.lesson import seed_everything
 from course_utils.paths import DATA
 from course_utils.reasoners import GridVQA, LSTMReasoner, TransformerReasoner
 
@@ -161,26 +159,29 @@ def train_rung(
     return model, history
 
 
-def measure(method: str, seed: int, data: dict[str, grid.GridQuestions]) -> dict:
-    """Train one rung with one seed and measure it: a row of the table."""
+def measure(method: str, seed: int, data: dict[str, grid.GridQuestions]) -> tuple[dict, GridVQA]:
+    """Train one rung with one seed and measure it: a row of the table, and the model.
+
+    Args:
+        method: One of ``RUNGS``.
+        seed: Of the run.
+        data: "train", and "test" and "compositional" to measure on.
+    """
     began = time.process_time()
     model, _ = train_rung(RUNGS[method], data["train"], seed)
-    return row(method, seed, model, time.process_time() - began, data)
-
-
-def row(method: str, seed: int, model: GridVQA, cpu_seconds: float, data: dict[str, grid.GridQuestions]) -> dict:
-    """What the table says of a trained model, measured on ``data["test"]`` and ``data["compositional"]``."""
-    results = {
+    seconds = time.process_time() - began
+    found = {
         name: training.evaluate(model, grid.Batches(data[name], 64), shapes.ANSWERS)
         for name in ("test", "compositional")
     }
-    by_type = results["test"].by_type.set_index("type")["accuracy"]
-    return {
+    by_type = found["test"].by_type.set_index("type")["accuracy"]
+    row = {
         "method": method, "seed": seed, "parameters": sum(weight.numel() for weight in model.parameters()),
-        "cpu_seconds": round(cpu_seconds, 1), "test": results["test"].accuracy,
-        **{kind: by_type[kind] for kind in shapes.TYPES}, "compositional": results["compositional"].accuracy,
-        "machine": f"{platform.machine()}, {describe(torch.device('cpu'))}", "torch": torch.__version__.split("+")[0],
+        "cpu_seconds": round(seconds, 1), "test": found["test"].accuracy,
+        **{kind: by_type[kind] for kind in shapes.TYPES}, "compositional": found["compositional"].accuracy,
+        **results.where_measured(),
     }  # fmt: skip
+    return row, model
 
 
 def climb(methods: Sequence[str], seeds: Sequence[int], workers: int = 2) -> pd.DataFrame:
@@ -188,21 +189,9 @@ def climb(methods: Sequence[str], seeds: Sequence[int], workers: int = 2) -> pd.
     jobs = [(method, seed) for method in methods for seed in seeds]
     with multiprocessing.get_context("spawn").Pool(workers, initializer=_one_thread) as pool:
         for row in pool.imap_unordered(_measure, jobs):
-            store(row)
+            results.store(RESULTS, row, list(RUNGS))
             print(f"{row['method']}, seed {row['seed']}: {row['test']:.1%}, {row['cpu_seconds']:.0f} s", flush=True)
     return load()
-
-
-def store(row: dict) -> None:
-    """Write a row into the table, in the order of ``RUNGS`` and of the seeds, in place of an older one."""
-    rows = load() if RESULTS.exists() else pd.DataFrame(columns=list(row))
-    older = (rows["method"] == row["method"]) & (rows["seed"] == row["seed"])
-    rows = pd.concat([rows[~older], pd.DataFrame([row])] if len(rows) else [pd.DataFrame([row])])
-    order = {method: place for place, method in enumerate(RUNGS)}
-    rows = rows.sort_values(
-        ["method", "seed"], key=lambda values: values.map(order) if values.name == "method" else values
-    )
-    write_atomically(RESULTS, lambda path: rows.to_csv(path, index=False, float_format="%.4f"))
 
 
 _data: dict[str, grid.GridQuestions] = {}  # of a worker
@@ -215,7 +204,7 @@ def _one_thread() -> None:
 
 
 def _measure(job: tuple[str, int]) -> dict:
-    return measure(*job, _data)
+    return measure(*job, _data)[0]
 
 
 if __name__ == "__main__":

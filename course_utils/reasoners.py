@@ -234,6 +234,9 @@ class LSTMReasoner(nn.Module):
         return self.state_norm(state_at_last_word(states.unflatten(0, aligned.shape[:2]), question.mask))
 
 
+# --- a Transformer whose looks start where the last one was -------------------------------------------------------
+
+
 def relative_scores(kernels: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
     """What offsets from the last look are worth, region by region.
 
@@ -389,6 +392,9 @@ class TransformerReasoner(nn.Module):
     def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
         """(pictures, questions, dim)."""
         return self.reason(question, regions).state
+
+
+# --- a Transformer in which everything looks at everything --------------------------------------------------------
 
 
 class TransformerLayer(nn.Module):

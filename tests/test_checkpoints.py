@@ -50,3 +50,11 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     with pytest.raises(checkpoints.CheckpointError, match="could not be written.*No space left"):
         checkpoints.save_checkpoint(model(2), path)
     assert path.read_bytes() == kept and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_frozen_model_is_the_saved_one_and_learns_nothing(tmp_path):
+    one, other = model(1), model(2)
+    checkpoints.save_checkpoint(one, tmp_path / "model.safetensors")
+    frozen = checkpoints.load_frozen(other, tmp_path / "model.safetensors")
+    assert torch.equal(weights_of(frozen), weights_of(one)) and not frozen.training
+    assert not any(weight.requires_grad for weight in frozen.parameters())

@@ -11,14 +11,6 @@ from course_utils.encoders.image import trained_attribute_cnn
 from course_utils.recipes import compositional
 
 
-def test_a_row_takes_the_place_of_an_older_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(compositional, "RESULTS", tmp_path / "compositional.csv")
-    row = {"method": "MLB", "seed": 0, "test": 0.5}
-    for new in (row, {**row, "seed": 1}, {**row, "test": 0.6}):
-        compositional.store(new)
-    assert compositional.load()[["seed", "test"]].values.tolist() == [[0, 0.6], [1, 0.5]]
-
-
 def test_every_method_was_measured():
     counts = compositional.load().groupby("method")["seed"].nunique()
     assert set(counts.index) == set(compositional.METHODS) and counts.min() >= 1

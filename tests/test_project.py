@@ -126,6 +126,7 @@ LAYERS = (  # what is imported stands further down
     {"browser", "homework"},
     {"recipes"},
     {"authoring", "benchmark", "ladder", "widgets"},
+    {"results"},
     {"lesson"},
     {"plots", "training"},
     {"trackers", "metrics", "checks", "relations"},

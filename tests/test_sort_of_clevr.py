@@ -274,15 +274,6 @@ def test_accuracies_are_those_of_a_slow_count():
         assert measured[name] == pytest.approx(right[few.types == number].mean())
 
 
-def test_rows_are_stored_in_order_and_replaced(tmp_path):
-    path = tmp_path / "results.csv"
-    first, last = list(recipe.METHODS)[0], list(recipe.METHODS)[-1]
-    for name, seed, share in ((last, 0, 0.5), (first, 1, 0.25), (first, 0, 0.75), (last, 0, 1.0)):
-        recipe.store({"method": name, "seed": seed, "relational": share}, path)
-    rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()[1:]]
-    assert rows == [[first, "0", "0.7500"], [first, "1", "0.2500"], [last, "0", "1.0000"]]
-
-
 def test_the_stored_results_say_what_the_shipped_network_does():
     """On fewer pictures than the table's, so within four standard errors of it."""
     table = recipe.load()

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from course_utils import assets
-from course_utils.checkpoints import load_checkpoint
+from course_utils.checkpoints import load_frozen
 from course_utils.datasets.shapes import COLOURS, SHAPES, SIZES
 from course_utils.datasets.vqa import Resize
 from course_utils.encoders.encoded import Encoded
@@ -206,9 +206,7 @@ def trained_grid_cnn() -> GridCNN:
     Raises:
         course_utils.checkpoints.CheckpointError: If the checkpoint is missing or is not of this network.
     """
-    model = GridCNN()
-    load_checkpoint(model, CHECKPOINTS / "grid_cnn.safetensors")
-    return model.eval().requires_grad_(False)
+    return load_frozen(GridCNN(), CHECKPOINTS / "grid_cnn.safetensors")
 
 
 def trained_attribute_cnn() -> AttributeCNN:
@@ -217,9 +215,7 @@ def trained_attribute_cnn() -> AttributeCNN:
     Raises:
         course_utils.checkpoints.CheckpointError: If the checkpoint is missing or is not of this network.
     """
-    model = AttributeCNN()
-    load_checkpoint(model, CHECKPOINTS / "attribute_cnn.safetensors")
-    return model.eval().requires_grad_(False)
+    return load_frozen(AttributeCNN(), CHECKPOINTS / "attribute_cnn.safetensors")
 
 
 class EfficientNetLite(nn.Module):

@@ -7,14 +7,13 @@ made in place of GridCNN's. The reasoner's first seed is shipped as ``attribute_
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
 
 import pandas as pd
 import torch
 
-from course_utils import grid, ladder
-from course_utils.checkpoints import load_checkpoint, save_checkpoint, write_atomically
+from course_utils import grid, ladder, results
+from course_utils.checkpoints import load_frozen, save_checkpoint
 from course_utils.encoders.image import trained_attribute_cnn
 from course_utils.paths import CHECKPOINTS, DATA
 from course_utils.reasoners import GridVQA
@@ -34,24 +33,13 @@ def main(methods: Sequence[str] = METHODS, seeds: Sequence[int] = ladder.SEEDS) 
     data |= {name: grid.load(name, encoder=encoder) for name in ("test", "compositional")}
     for method in methods:
         for seed in seeds:
-            began = time.process_time()
-            model, _ = ladder.train_rung(ladder.RUNGS[method], data["train"], seed)
-            row = ladder.row(method, seed, model, time.process_time() - began, data)
-            store(row)
+            row, model = ladder.measure(method, seed, data)
+            results.store(RESULTS, row, METHODS)
             parts = ", ".join(f"{name} {row[name]:.1%}" for name in ("test", "compositional"))
             print(f"{method}, seed {seed}: {parts}", flush=True)
             if method == REASONER and seed == 0:
                 about = {"command": "python -m course_utils.recipes.compositional", "seed": seed}
                 save_checkpoint(model, CHECKPOINT, {**about, "test": row["test"]})
-
-
-def store(row: dict) -> None:
-    """Write a row into the table in place of an older one of the same method and seed."""
-    rows = load() if RESULTS.exists() else pd.DataFrame(columns=list(row))
-    older = (rows["method"] == row["method"]) & (rows["seed"] == row["seed"])
-    rows = pd.concat([rows[~older], pd.DataFrame([row])] if len(rows) else [pd.DataFrame([row])])
-    rows = rows.sort_values(["method", "seed"])
-    write_atomically(RESULTS, lambda path: rows.to_csv(path, index=False, float_format="%.4f"))
 
 
 def load() -> pd.DataFrame:
@@ -65,9 +53,7 @@ def trained() -> GridVQA:
     Raises:
         course_utils.checkpoints.CheckpointError: If the checkpoint is missing or is not of this network.
     """
-    model = ladder.RUNGS[REASONER].build()
-    load_checkpoint(model, CHECKPOINT)
-    return model.eval().requires_grad_(False)
+    return load_frozen(ladder.RUNGS[REASONER].build(), CHECKPOINT)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Sequence
 
 from course_utils import grid, ladder, training
-from course_utils.checkpoints import load_checkpoint, save_checkpoint
+from course_utils.checkpoints import load_frozen, save_checkpoint
 from course_utils.datasets import shapes
 from course_utils.paths import CHECKPOINTS
 from course_utils.reasoners import GridVQA
@@ -46,9 +46,7 @@ def trained(method: str) -> GridVQA:
     """
     if method not in SHIPPED:
         raise ValueError(f"No model of {method!r} is shipped, only of: {', '.join(SHIPPED)}.")
-    model = ladder.RUNGS[method].build()
-    load_checkpoint(model, CHECKPOINTS / f"{SHIPPED[method]}.safetensors")
-    return model.eval().requires_grad_(False)
+    return load_frozen(ladder.RUNGS[method].build(), CHECKPOINTS / f"{SHIPPED[method]}.safetensors")
 
 
 if __name__ == "__main__":

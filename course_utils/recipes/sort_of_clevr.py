@@ -18,20 +18,18 @@ another machine: sums of floating-point numbers depend on it.
 from __future__ import annotations
 
 import argparse
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import nn
 
-from course_utils import grid, training
-from course_utils.checkpoints import load_checkpoint, save_checkpoint, write_atomically
+from course_utils import grid, results, training
+from course_utils.checkpoints import load_frozen, save_checkpoint
 from course_utils.datasets import sort_of_clevr as soc
-from course_utils.lesson import describe, seed_everything
+from course_utils.lesson import seed_everything
 from course_utils.paths import CHECKPOINTS, DATA
 from course_utils.reasoners import TransformerReasoner
 from course_utils.relations import (
@@ -142,7 +140,7 @@ def measure(name: str, seed: int, data: soc.SortOfClevr, test: soc.SortOfClevr) 
     row = {
         "method": name, "seed": seed, **accuracies(model, test), "cpu_seconds": round(seconds, 1),
         "parameters": sum(weight.numel() for weight in model.parameters()),
-        "machine": f"{platform.machine()}, {describe(torch.device('cpu'))}", "torch": torch.__version__.split("+")[0],
+        **results.where_measured(),
     }  # fmt: skip
     return row, model
 
@@ -156,27 +154,13 @@ def load() -> pd.DataFrame:
     return pd.read_csv(RESULTS)
 
 
-def store(row: dict, path: Path = RESULTS) -> None:
-    """Write a row into the table, in the order of ``METHODS`` and of the seeds, in place of an older one."""
-    rows = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(row))
-    older = (rows["method"] == row["method"]) & (rows["seed"] == row["seed"])
-    rows = pd.concat([rows[~older], pd.DataFrame([row])] if len(rows) else [pd.DataFrame([row])])
-    order = {name: place for place, name in enumerate(METHODS)}
-    rows = rows.sort_values(
-        ["method", "seed"], key=lambda column: column.map(order) if column.name == "method" else column
-    )
-    write_atomically(path, lambda beside: rows.to_csv(beside, index=False, float_format="%.4f"))
-
-
 def trained() -> CodedVQA:
     """The shipped relation network, frozen.
 
     Raises:
         course_utils.checkpoints.CheckpointError: If the checkpoint is missing or is not of this network.
     """
-    model = METHODS[SHIPPED].build()
-    load_checkpoint(model, CHECKPOINT)
-    return model.eval().requires_grad_(False)
+    return load_frozen(METHODS[SHIPPED].build(), CHECKPOINT)
 
 
 def main(methods: Sequence[str], seeds: Sequence[int]) -> None:
@@ -185,7 +169,7 @@ def main(methods: Sequence[str], seeds: Sequence[int]) -> None:
     for name in methods:
         for seed in seeds:
             row, model = measure(name, seed, data, test)
-            store(row)
+            results.store(RESULTS, row, list(METHODS))
             shares = f"{row['relational']:.1%} relational, {row['non_relational']:.1%} non-relational"
             print(f"{name}, seed {seed}: {shares}, {row['cpu_seconds']:.0f} s", flush=True)
             if name == SHIPPED and seed == 0:
