@@ -1,0 +1,177 @@
+"""Pictures and what is said about them, as batches for a vision-language model.
+
+One picture goes with several turns, each a prompt and its answer. They lie one behind the other in one row, share the
+picture, and do not see each other: one pass through the language model trains them all, as if each were alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+NO_TURN = -1  # the turn of padding
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A prompt, what is to be answered, and a type to count it under."""
+
+    prompt: str
+    answer: str
+    type: str = ""
+
+
+CAPTION_PROMPT = "Picture:"
+
+
+def caption_turn(text: str) -> Turn:
+    """The one turn of a picture with a caption."""
+    return Turn(CAPTION_PROMPT, text, "caption")
+
+
+def question_turn(question: str, answer: str, type: str = "") -> Turn:
+    """A question about a picture, worded for the model."""
+    return Turn(f"Question: {question}\nAnswer:", answer, type)
+
+
+@dataclass(frozen=True)
+class Row:
+    """The turns of one picture as tokens, all of the same length (tokens,).
+
+    Attributes:
+        ids: Token numbers.
+        turn: Which turn each token belongs to.
+        place: Where in its turn it stands.
+        target: The next token where it is part of an answer or ends one; ``IGNORE`` elsewhere.
+    """
+
+    ids: np.ndarray
+    turn: np.ndarray
+    place: np.ndarray
+    target: np.ndarray
+
+
+IGNORE = -100
+
+
+def row(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> Row:
+    """Lay the turns of one picture one behind the other.
+
+    Raises:
+        ValueError: If there is no turn, or a prompt or an answer is empty.
+    """
+    if not turns:
+        raise ValueError("A picture without a turn teaches nothing: give at least one.")
+    parts = [_tokens(turn, tokenizer) for turn in turns]
+    return Row(
+        np.concatenate([ids for ids, _ in parts]),
+        np.concatenate([np.full(len(ids), number) for number, (ids, _) in enumerate(parts)]),
+        np.concatenate([np.arange(len(ids)) for ids, _ in parts]),
+        np.concatenate([target for _, target in parts]),
+    )
+
+
+def _tokens(turn: Turn, tokenizer: PreTrainedTokenizerBase) -> tuple[np.ndarray, np.ndarray]:
+    """What goes in, and what should come out, of one turn: (tokens,) each."""
+    if not turn.prompt.strip() or not turn.answer.strip():
+        raise ValueError(f"A turn needs a prompt and an answer, not {turn.prompt!r} and {turn.answer!r}.")
+    prompt = tokenizer(turn.prompt, add_special_tokens=False)["input_ids"]
+    answer = tokenizer(f" {turn.answer}", add_special_tokens=False)["input_ids"]
+    whole = np.array([*prompt, *answer, tokenizer.eos_token_id])
+    target = whole[1:].copy()
+    target[: len(prompt) - 1] = IGNORE
+    return whole[:-1], target
+
+
+def may_look(turn: torch.Tensor, place: torch.Tensor, prefix: int) -> torch.Tensor:
+    """Which position may look at which: (batch, positions, positions), ``prefix`` picture tokens before the text.
+
+    Everyone sees the picture up to itself, and its own turn up to itself. Padding sees the picture, or itself.
+
+    Args:
+        turn: (batch, text), ``NO_TURN`` for padding.
+        place: (batch, text).
+        prefix: Picture tokens.
+    """
+    same = turn[:, :, None] == turn[:, None, :]  # (batch, text, text)
+    text = same & (place[:, :, None] >= place[:, None, :])
+    text |= torch.eye(turn.shape[1], dtype=torch.bool, device=turn.device)
+    batch, length = turn.shape
+    full = torch.zeros(batch, prefix + length, prefix + length, dtype=torch.bool, device=turn.device)
+    full[:, :prefix, :prefix] = torch.ones(prefix, prefix, dtype=torch.bool, device=turn.device).tril()
+    full[:, prefix:, :prefix] = True
+    full[:, prefix:, prefix:] = text
+    return full
+
+
+class Conversations:
+    """Batches of pictures with their turns, for :func:`course_utils.training.fit`.
+
+    Args:
+        features: Of the pictures, (pictures, cells, dim).
+        turns: Those of each picture.
+        tokenizer: The language model's.
+        pictures: How many to a batch.
+        shuffle: Whether the order of the pictures changes from epoch to epoch.
+        seed: Of the order.
+
+    Raises:
+        ValueError: If there are not as many lists of turns as pictures, or a picture has none.
+    """
+
+    def __init__(
+        self, features: torch.Tensor, turns: Sequence[Sequence[Turn]], tokenizer: PreTrainedTokenizerBase, *,
+        pictures: int = 16, shuffle: bool = False, seed: int = 0,
+    ) -> None:  # fmt: skip
+        if len(features) != len(turns) or not turns or pictures < 1:
+            raise ValueError(f"{len(features)} pictures, {len(turns)} lists of turns, {pictures} to a batch: no match.")
+        self.features, self.turns, self.pad = features, turns, tokenizer.pad_token_id
+        self.rows = [row(some, tokenizer) for some in turns]
+        self.pictures, self.shuffle, self.seed, self.epoch = pictures, shuffle, seed, 0
+
+    @property
+    def batch_sampler(self) -> Conversations:
+        """Where :func:`course_utils.training.fit` says which epoch begins."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next pass."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.turns) // self.pictures)
+
+    def __iter__(self) -> Iterator[dict]:
+        order = np.arange(len(self.turns))
+        if self.shuffle:
+            np.random.default_rng((self.seed, self.epoch)).shuffle(order)
+        for start in range(0, len(order), self.pictures):
+            yield self.batch(order[start : start + self.pictures])
+
+    def batch(self, chosen: np.ndarray) -> dict:
+        """Some pictures with all their turns.
+
+        Returns:
+            ``features`` (batch, cells, dim); ``ids``, ``turn`` and ``place`` (batch, text); ``asks`` (batch, text),
+            True where a token of an answer is due; and ``answers``, those tokens, one after the other.
+        """
+        rows = [self.rows[index] for index in chosen]
+        target = self._padded([one.target for one in rows], IGNORE)
+        asks = target != IGNORE
+        return {
+            "features": self.features[torch.from_numpy(np.asarray(chosen))],
+            "ids": self._padded([one.ids for one in rows], self.pad),
+            "turn": self._padded([one.turn for one in rows], NO_TURN),
+            "place": self._padded([one.place for one in rows], 0),
+            "asks": asks,
+            "answers": target[asks],
+        }
+
+    @staticmethod
+    def _padded(parts: Sequence[np.ndarray], filling: int) -> torch.Tensor:
+        longest = max(len(part) for part in parts)
+        return torch.from_numpy(np.stack([np.pad(p, (0, longest - len(p)), constant_values=filling) for p in parts]))
