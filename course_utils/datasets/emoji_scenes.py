@@ -17,9 +17,10 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -55,7 +56,8 @@ SPLITS = {"train": (1, False), "validation": (2, False), "test": (3, False), "un
 HELD_OUT = 5  # one in so many of each kind is unseen, rounded up
 
 # Things told at a glance. Where the name of one covers another (a bird and an owl, a car and a taxi) or two look alike
-# (a rat and a mouse), only one of them is here, so that no two names fit one picture.
+# (a rat and a mouse), only one of them is here, so that no two names fit one picture. Left out too is what
+# shows a second thing, such as a fishing pole with a fish.
 _THINGS = {
     "animal": """
         🐁 🐄 🐅 🐆 🐇 🐈 🐊 🐋 🐌 🐍 🐎 🐐 🐑 🐒 🐓 🐕 🐖 🐗 🐘 🐙 🐜 🐝 🐞 🐠 🐢 🐤 🐧 🐨 🐪 🐬 🐸 🐹 🐺 🐻
@@ -70,7 +72,7 @@ _THINGS = {
     "building": "⛪ 🏛 🏟 🏠 🏢 🏥 🏦 🏨 🏪 🏫 🏬 🏭 🏰 🕌 🛕 🛖",
     "musical instrument": "🎷 🎸 🎹 🎺 🎻 🥁 🪇 🪈 🪉 🪊 🪕 🪗",
     OTHER: """
-        ⚓ ☂ ⏰ ⌚ 🌡 🧭 🧱 ⚽ ⚾ ⛸ 🎀 🎁 🎈 🎉 🎣 🎨 🎫 🎮 🎯 🎲 🎿 🏀 🏅 🏆 🏈 🏐 🔮 🕹 🤿 🥊 🥌 🥏 🧩 🧵
+        ⚓ ☂ ⏰ ⌚ 🌡 🧭 🧱 ⚽ ⚾ ⛸ 🎀 🎁 🎈 🎉 🎨 🎫 🎮 🎯 🎲 🎿 🏀 🏅 🏆 🏈 🏐 🔮 🕹 🤿 🥊 🥌 🥏 🧩 🧵
         🧶 🪁 🪄 🪡 🪩 🥅 ⚖ ⚙ ⚰ ⛏ ✂ ✉ ✏ 🎒 🎓 🎤 🎧 🎩 🎬 👑 👔 👖 👗 👘 👛 👟 💄 💉 💊 💍 💎 💡 💣 💰
         💳 💻 💼 💾 📅 📋 📌 📎 📐 📓 📖 📜 📡 📢 📦 📮 📰 📱 📷 📺 📻 🔋 🔌 🔑 🔦 🔧 🔨 🔬 🔭 🕯 🕶 🖊 🖌 🖍
         🖨 🗑 🗜 🗡 🚪 🚽 🚿 🛁 🛏 🛒 🛡 🥽 🥾 🧢 🧣 🧤 🧥 🧦 🧪 🧮 🧯 🧰 🧲 🧴 🧷 🧹 🧺 🧼 🧽 🧾 🩰 🩳 🩹 🩺
@@ -291,7 +293,7 @@ class _Deck:
     def __init__(self, rng: random.Random, cards: Sequence) -> None:
         self._rng, self._cards, self._left = rng, tuple(cards), []
 
-    def deal(self):
+    def deal(self) -> Any:
         if not self._left:
             self._left = self._rng.sample(self._cards, len(self._cards))
         return self._left.pop()
@@ -371,7 +373,12 @@ class _Maker:
             size = self.rng.choice(SIZES)
             x, y = (STEP * cell + self.rng.randint(0, SLOT - size) + size // 2 for cell in (slot % 3, slot // 3))
             things.append(Placed(one, x, y, size))
-        return EmojiScene(tuple(things), tuple(self.rng.randint(195, 245) for _ in range(3)))
+        return EmojiScene(tuple(things), self._background())
+
+    def _background(self) -> tuple[int, int, int]:
+        """A light tint, never as grey as the light greys of white animals and bowls, which would vanish on it."""
+        tint = [self.rng.randint(190, 210), self.rng.randint(215, 245), self.rng.randint(215, 245)]
+        return tuple(self.rng.sample(tint, 3))
 
     # Questions, each as (text, answer)
 
@@ -401,7 +408,7 @@ class _Maker:
         anchor, side, answer = self.rng.choice(relations)
         return f"what is {side} the {name(anchor.emoji)}?", name(answer.emoji)
 
-    def _least_led(self, among: Iterator[Emoji], lead: Counter[str]) -> Emoji:
+    def _least_led(self, among: Iterable[Emoji], lead: Counter[str]) -> Emoji:
         shuffled = list(among)
         self.rng.shuffle(shuffled)
         return min(shuffled, key=lambda one: lead[one.code])
