@@ -20,8 +20,9 @@ from course_utils.lora import lora_layers
 class PictureReader(nn.Module):
     """Two frozen encoders side by side: EfficientNet-Lite0 for things, :class:`AttributeCNN` for form and colour.
 
-    Both end in 4 × 4 cells: the first looks at 128 × 128 pixels, the second at 64 × 64, and its 8 × 8 cells are
-    shuffled into a quarter.
+    Each looks at the picture in the size that it knows best. The first reads 256 × 256 pixels, and the mean of every
+    2 × 2 of its cells is kept; the second reads 64 × 64, and 2 × 2 of its cells are shuffled into one. Both then have
+    4 × 4 cells.
 
     Raises:
         course_utils.assets.AssetError: If EfficientNet's package is not in the cache and cannot be fetched.
@@ -37,20 +38,22 @@ class PictureReader(nn.Module):
 
     @torch.no_grad()
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Pictures, (batch, 3, 64 or 128, the same) from -1 to 1, to features, (batch, 16, 1536).
+        """Square pictures, (batch, 3, side, side) from -1 to 1, to features, (batch, 16, 1536).
 
         Raises:
-            ValueError: If the pictures have another size.
+            ValueError: If the pictures are not square.
         """
-        if pictures.shape[-2:] not in ((64, 64), (128, 128)):
-            raise ValueError(f"Pictures of 64 or 128 pixels to a side are read, not {tuple(pictures.shape[-2:])}.")
-        large = _resized(pictures, 128).contiguous(memory_format=torch.channels_last)
-        things = self.things(large).unpooled  # (batch, 16, 1280)
+        if pictures.shape[-1] != pictures.shape[-2]:
+            raise ValueError(f"Square pictures are read, not {tuple(pictures.shape[-2:])}: use Resize(128) before.")
+        large = _resized(pictures, 256).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(pictures.device.type, torch.bfloat16):
+            grid = self.things.network.forward_features(large)  # (batch, 1280, 8, 8)
+        things = F.avg_pool2d(grid.float(), 2).flatten(2).transpose(1, 2)  # (batch, 16, 1280)
         attributes = self.attributes(_resized(pictures, 64)).unpooled  # (batch, 64, 64)
         attributes = pixel_shuffle(attributes.unflatten(1, (8, 8))).flatten(1, 2)  # (batch, 16, 256)
         return torch.cat([things, attributes], dim=-1)
 
-    def read(self, pictures: np.ndarray, batch_size: int = 64) -> torch.Tensor:
+    def read(self, pictures: np.ndarray, batch_size: int = 50) -> torch.Tensor:
         """Features of pictures, (n, side, side, 3) uint8: (n, 16, 1536), kept in float16 on the CPU."""
         device = next(self.parameters()).device
         parts = []
