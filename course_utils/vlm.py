@@ -17,6 +17,7 @@ from course_utils.encoders.image import EfficientNetLite, trained_attribute_cnn
 from course_utils.generation import generate
 from course_utils.lora import lora_layers
 
+
 class PictureReader(nn.Module):
     """Two frozen encoders side by side: EfficientNet-Lite0 for things, :class:`AttributeCNN` for form and colour.
 
