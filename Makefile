@@ -106,7 +106,7 @@ homework: setup
 benchmark: setup
 	$(BIN)/python -m course_utils.benchmark
 
-# Train every rung of the ladder over three seeds and write data/ladder.csv: about 45 CPU minutes, two runs at a time.
+# Train every rung of the ladder over three seeds and write data/ladder.csv: about 100 CPU minutes, two runs at a time.
 ladder: setup
 	$(BIN)/python -m course_utils.ladder
 

@@ -39,8 +39,8 @@ class Rung:
 
     Attributes:
         align: Makes the part that differs (see :mod:`course_utils.rungs`).
-        epochs: Passes over the training pictures, chosen so that a run takes at most 90 CPU seconds, or a reasoner's
-            at most 600.
+        epochs: Passes over the training pictures, chosen so that a run takes at most 90 CPU seconds, or one
+            with stones at most 600.
         out: Features that it gives.
         learning_rate: At the end of the warm-up.
         pictures: To a batch, each with its eight questions.
@@ -78,6 +78,8 @@ RUNGS: dict[str, Rung] = {
     "three-hop attention": Rung(lambda: rungs.SeveralHops(DIM, 3), epochs=8),
     "multi-head attention": Rung(lambda: rungs.SingleLook(MultiHeadCrossAttention(DIM, heads=4), DIM), epochs=9),
     "co-attention": Rung(lambda: rungs.WordsAndRegions(DIM), epochs=5),
+    # The control: what the diet is worth to a rung that had neither its pictures nor its stones.
+    "two-hop attention, reasoner's diet": Rung(lambda: rungs.SeveralHops(DIM, 2), **REASONER_DIET, epochs=12),
     "relation network": Rung(
         lambda: relations.FewerPairs(relations.BusiestRegions(8), relations.RelationNetwork(DIM)),
         **REASONER_DIET,

@@ -91,31 +91,6 @@ class AnchoredRelationNetwork(nn.Module):
         return torch.cat([state, state * self.gate(question.pooled)], dim=-1)
 
 
-class Slots(nn.Module):
-    """A few vectors in place of many regions: each learnt query attends to the regions it has a use for.
-
-    Pairs cost the square of what is paired: 25 regions make 625 pairs, 8 slots make 64.
-
-    Args:
-        dim: Features of a region, and of a slot.
-        slots: How many.
-    """
-
-    def __init__(self, dim: int, slots: int = 8) -> None:
-        super().__init__()
-        self.query = nn.Parameter(torch.randn(slots, dim))
-        self.key = nn.Linear(dim, dim, bias=False)
-
-    def look(self, regions: torch.Tensor) -> torch.Tensor:
-        """Where each slot looks: (pictures, regions, dim) to weights (pictures, slots, regions)."""
-        scores = self.query @ self.key(regions).transpose(1, 2)
-        return (scores / regions.shape[-1] ** 0.5).softmax(dim=-1)
-
-    def forward(self, regions: torch.Tensor) -> torch.Tensor:
-        """(pictures, regions, dim) to (pictures, slots, dim)."""
-        return self.look(regions) @ regions
-
-
 class BusiestRegions(nn.Module):
     """Keep the regions that differ most from the usual one of their picture, which in a sparse picture is empty.
 
@@ -146,10 +121,10 @@ class BusiestRegions(nn.Module):
 
 
 class FewerPairs(nn.Module):
-    """A relation network over a few of the regions, or a few vectors made of them.
+    """A relation network over a few of the regions.
 
     Args:
-        select: From regions (pictures, regions, dim) to fewer; :class:`Slots` or :class:`BusiestRegions`.
+        select: From regions (pictures, regions, dim) to fewer, as :class:`BusiestRegions` does.
         relate: A :class:`RelationNetwork`.
     """
 

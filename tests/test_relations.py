@@ -19,7 +19,6 @@ from course_utils.relations import (
     FourConvolutions,
     RegionsMLP,
     RelationNetwork,
-    Slots,
 )
 
 DIM = 16
@@ -36,7 +35,6 @@ def inputs():
 
 PARTS = {
     "relation network": lambda: RelationNetwork(DIM, hidden=8),
-    "over slots": lambda: FewerPairs(Slots(DIM, 4), RelationNetwork(DIM, hidden=8)),
     "over the busiest": lambda: FewerPairs(BusiestRegions(5), RelationNetwork(DIM, hidden=8)),
     "anchored": lambda: AnchoredRelationNetwork(DIM, hidden=8),
     "FiLM": lambda: FiLM(DIM, width=8, blocks=2, side=4),
@@ -119,7 +117,7 @@ def test_an_anchored_network_pairs_every_region_with_where_the_question_looks(in
 def test_the_order_of_the_regions_does_not_matter_to_a_relation_network_but_to_an_mlp(inputs):
     question, regions = inputs
     mixed = regions[:, torch.randperm(16)]
-    for name in ("relation network", "over slots", "over the busiest", "anchored"):
+    for name in ("relation network", "over the busiest", "anchored"):
         part = PARTS[name]()
         torch.testing.assert_close(part(question, mixed), part(question, regions), rtol=1e-4, atol=1e-5)
     part = PARTS["MLP"]()
@@ -133,16 +131,6 @@ def test_an_mlp_over_all_regions_is_one_over_everything_side_by_side(inputs):
     first = torch.cat([part.seen.weight, part.asked.weight], dim=1)
     expected = part.layers[0](F.linear(together, first, part.seen.bias).relu()).relu()
     torch.testing.assert_close(part(question, regions), expected)
-
-
-def test_slots_are_attention_pooling(inputs):
-    _, regions = inputs
-    slots = Slots(DIM, 4)
-    weights = slots.look(regions)
-    assert weights.shape == (2, 4, 16)
-    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, 4))
-    expected = F.scaled_dot_product_attention(slots.query.expand(2, -1, -1), slots.key(regions), regions)
-    torch.testing.assert_close(slots(regions), expected)
 
 
 def test_the_busiest_regions_are_those_that_are_not_empty():
