@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from course_utils import bridges
+from course_utils import bridges, checkpoints, llm, vlm
+from course_utils.datasets import emoji_scenes
+from course_utils.recipes import bridges as recipe
 
 DIM, WIDTH, LOUD = 12, 20, 0.1
 
@@ -138,3 +141,88 @@ def test_the_looks_are_gone_after_an_error(layers, features):
     with pytest.raises(KeyError), bridge.inside(layers, features):
         raise KeyError("stopped")
     assert torch.equal(through(layers, states), plain)
+
+
+# --- the recipe that trains them on emoji scenes -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def described():
+    torch.manual_seed(0)
+    scenes = emoji_scenes.split("train", pictures=6)
+    return recipe.Described(scenes, torch.randn(6, 16, vlm.PictureReader.DIM).half())
+
+
+@pytest.fixture(scope="module")
+def language():
+    return llm.load()
+
+
+def test_the_cells_of_a_picture_share_a_thing(described):
+    for scene in described.scenes.scenes:
+        for thing in scene.things:
+            share = recipe.shares(thing).reshape(4, 4)
+            assert share.sum() == pytest.approx(1)
+            row, column = np.unravel_index(share.argmax(), share.shape)
+            assert abs(32 * row + 16 - thing.y) <= 16 + 1e-6 and abs(32 * column + 16 - thing.x) <= 16 + 1e-6
+
+
+def test_shares_are_those_of_pixels():
+    thing = emoji_scenes.Placed(emoji_scenes.vocabulary()[0][0], x=60, y=30, size=40)
+    pixels = np.zeros((128, 128))
+    pixels[10:50, 40:80] = 1
+    cells = pixels.reshape(4, 32, 4, 32).sum(axis=(1, 3)).ravel()
+    np.testing.assert_allclose(recipe.shares(thing), cells / cells.sum())
+
+
+def test_cells_speak_of_what_they_show(described, language):
+    model, tokenizer = language
+    (scene, *_), words = described.scenes.scenes, recipe.cell_words(described.scenes.scenes[:1], model, tokenizer)[0]
+    nothing = model.get_input_embeddings().weight.float().mean(dim=0)
+    for cell in range(16):
+        here = [thing for thing in scene.things if recipe.shares(thing)[cell] >= recipe.LEAST]
+        if not here:
+            torch.testing.assert_close(words[cell], nothing)
+        if len(here) == 1:
+            name = emoji_scenes.name(here[0].emoji)
+            torch.testing.assert_close(words[cell], recipe.name_vector(name, model, tokenizer))
+
+
+def test_named_counts_exact_names_alone(described):
+    scenes = described.scenes.scenes[:2]
+    said = [emoji_scenes.caption(scenes[0]), "a thing and another"]
+    things = [len(scene.things) for scene in scenes]
+    assert recipe.named(said, scenes)["seen"] == pytest.approx(things[0] / sum(things))
+    assert np.isnan(recipe.named(said, scenes)["unseen"])
+
+
+def test_a_limited_run_goes_round_as_often_as_it_must(described, language):
+    batches = described.batches(language[1], pictures=4, shuffle=True)
+    limited = recipe.Limited(batches, 5)
+    assert [len(batch["ids"]) for batch in limited] == [4, 2, 4, 2, 4] and len(limited) == 5
+
+
+@pytest.mark.parametrize("name", ["linear, solved first", "gated cross-attention"])
+def test_two_steps_of_the_recipe(name, described, tmp_path, monkeypatch):
+    model, history = recipe.train(recipe.METHODS[name], described, seed=0, steps=2, pictures=2)
+    again, repeated = recipe.train(recipe.METHODS[name], described, seed=0, steps=2, pictures=2)
+    assert len(history.loss) == 2 and np.isfinite(history.loss).all()
+    np.testing.assert_allclose(history.loss, repeated.loss, rtol=1e-3)
+    assert np.isfinite(recipe.caption_loss(model, described))
+    monkeypatch.setattr(recipe, "CHECKPOINTS", tmp_path)
+    halves = {key: value.bfloat16() for key, value in model.state_dict().items()}
+    checkpoints.save_weights(halves, recipe.checkpoint(name))
+    loaded = recipe.trained(name)
+    for key, value in model.bridge.state_dict().items():
+        torch.testing.assert_close(loaded.bridge.state_dict()[key], value, rtol=1e-2, atol=1e-3)
+
+
+def test_a_gate_that_is_shut_begins_at_the_language_model_itself(described, language):
+    model, tokenizer = language
+    bridge = recipe.METHODS["gated cross-attention"].build(model.config.hidden_size, vlm.loudness(model))
+    seeing = vlm.VisionLanguageModel(model, tokenizer, bridge)
+    batch = described.batches(tokenizer, pictures=2).batch([0, 1])
+    with torch.no_grad():
+        text = batch["ids"], (batch["turn"] >= 0).long()
+        plain = model(text[0], attention_mask=text[1]).logits[batch["asks"]].float()
+        assert (seeing(batch).argmax(dim=-1) == plain.argmax(dim=-1)).float().mean() > 0.9  # bfloat16 rounds
