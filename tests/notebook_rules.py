@@ -192,6 +192,57 @@ def widgets_have_text(lesson: Lesson) -> list[str]:
     ]
 
 
+def widgets_outlive_the_lesson(lesson: Lesson) -> list[str]:
+    """What a widget calls reads no name that a later cell binds anew: it is moved after the last cell has run."""
+    if python_only(lesson):
+        return []  # what is not Python, that rule reports
+    trees = [(number, ast.parse(cell.source)) for number, cell in lesson.code]
+    functions = {node.name: node for _, tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    problems = []
+    for number, tree in trees:
+        later = {name for place, other in trees if place > number for name in _bound(other)}
+        again = _read(_called_by_widgets(tree), functions) & later
+        problems += [f"cell {number} has a widget that reads {name}, which a later cell binds anew" for name in again]
+    return sorted(problems)
+
+
+def _called_by_widgets(tree: ast.AST) -> set[str]:
+    """The names handed to ``observe`` and ``on_click``."""
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute))
+    handed = (call.args[0] for call in calls if call.func.attr in ("observe", "on_click") and call.args)
+    return {argument.id for argument in handed if isinstance(argument, ast.Name)}
+
+
+def _read(names: set[str], functions: dict[str, ast.FunctionDef]) -> set[str]:
+    """The names of the notebook that these functions read, and those that they call."""
+    found, waiting = set(), list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        if name in functions:
+            inside = [node for node in ast.walk(functions[name]) if isinstance(node, ast.Name)]
+            own = {node.id for node in inside if isinstance(node.ctx, ast.Store)}
+            own |= {argument.arg for argument in ast.walk(functions[name]) if isinstance(argument, ast.arg)}
+            waiting += [node.id for node in inside if node.id not in own]
+    return found
+
+
+def _bound(tree: ast.AST) -> set[str]:
+    """The names that a cell binds for the whole notebook, not those inside its functions."""
+    names, waiting = set(), [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif not isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+            waiting += ast.iter_child_nodes(node)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                names.add(node.id)
+    return names
+
+
 def _text_of(output: nbformat.NotebookNode) -> str:
     data = output.get("data", {})
     html = re.sub(r'src="data:[^"]*"', "", data.get("text/html", ""))
@@ -374,8 +425,8 @@ OUTPUT_RULES = (
     run_in_order, no_errors, checked_output_is_stored, short_outputs, figures_have_alt_text, widgets_have_text,
 )  # fmt: skip
 LESSON_RULES = (
-    opening, setup, headings, key_terms_in_chinese, references, links_resolve, plain_words, kept_code_equals_package,
-    homework_is_linked,
+    opening, setup, headings, key_terms_in_chinese, widgets_outlive_the_lesson, references, links_resolve, plain_words,
+    kept_code_equals_package, homework_is_linked,
 )  # fmt: skip
 RULES = FILE_RULES + OUTPUT_RULES + LESSON_RULES
 

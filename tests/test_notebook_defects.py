@@ -116,6 +116,23 @@ def test_a_planted_cell_is_caught(tmp_path, rule, cell):
     assert rule in problems(lesson_with(tmp_path, cell))
 
 
+WIDGET = "shown = []\n\n\ndef add():\n    shown.append(1)\n\n\ndef look(_change):\n    add()\n\n\nslider.observe(look)"
+
+
+@pytest.mark.parametrize(
+    ("later", "caught"),
+    [
+        ("for shown in range(3):\n    print(shown)", True),
+        ("def add():\n    return 2", True),
+        ("print(shown, [shown for shown in range(3)])", False),
+        ("def another():\n    shown = 1\n    return shown", False),
+    ],
+)
+def test_a_widget_must_outlive_the_lesson(tmp_path, later, caught):
+    found = problems(lesson_with(tmp_path, new_code_cell(WIDGET), new_code_cell(later)))
+    assert ("widgets_outlive_the_lesson" in found) == caught
+
+
 def edit(old, new, cell=0):
     def change(notebook):
         assert old in notebook.cells[cell].source
