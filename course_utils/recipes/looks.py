@@ -1,6 +1,6 @@
 """Train the rungs of the ladder that lessons look into: ``python -m course_utils.recipes.looks`` writes checkpoints.
 
-About 80 s of CPU for each method, five minutes for the Transformer reasoner; all of them or those that are named behind
+About 80 s of CPU for each method, nine minutes for the Transformer reasoner; all of them or those that are named behind
 the command. The runs are those of the ladder with seed 0; see :mod:`course_utils.ladder` for how far another machine
 may differ.
 """
