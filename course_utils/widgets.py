@@ -120,7 +120,7 @@ def answer_card(picture: np.ndarray, question: str, reply: Reply) -> plots.Shown
     best = sorted(reply.probabilities.items(), key=lambda pair: pair[1])[-3:]
     bars = axes[2].barh([name for name, _ in best], [share for _, share in best], color=plots.PALETTE[0])
     axes[2].bar_label(bars, labels=[f"{share:.0%}" for _, share in best], padding=3, fontsize=8)
-    axes[2].set(xlim=(0, 1.2), xticks=[], title=f"“{reply.answer}”")
+    axes[2].set(xlim=(0, 1.35), xticks=[], title=f"“{reply.answer}”")
     axes[2].grid(visible=False)  # its lines would strike through the numbers
     if reply.inside:
         _draw_inside(named["d"], reply.inside)
@@ -193,7 +193,7 @@ class _Searching:
 
     def __init__(self, retrievers, examples) -> None:
         self.retrievers = retrievers
-        wide = ipywidgets.Layout(width="26em")
+        wide = ipywidgets.Layout(width="36em")
         self.method = ipywidgets.Dropdown(options=list(retrievers), description="search by", layout=wide)
         self.example = ipywidgets.Dropdown(options=list(examples), description="examples", layout=wide)
         self.words = ipywidgets.Text(
@@ -238,7 +238,7 @@ class _Asking:
         self.answerer, self.pictures, self.draw = answerer, pictures, draw
         self.picture = np.asarray(pictures[0])
         self.drawn = 0
-        wide = ipywidgets.Layout(width="26em")
+        wide = ipywidgets.Layout(width="36em")
         self.number = ipywidgets.IntSlider(
             0, 0, len(pictures) - 1, description="picture", continuous_update=False, layout=wide
         )
@@ -301,7 +301,7 @@ class _Reading(_Asking):
 
     def __init__(self, reader, pictures, examples) -> None:
         self.replies: Sequence[tuple[str, Reply]] = ()
-        wide = ipywidgets.Layout(width="26em")
+        wide = ipywidgets.Layout(width="36em")
         self.read = ipywidgets.IntSlider(1, 1, 1, description=self.counted, continuous_update=False, layout=wide)
         self.read.observe(self._turn, "value")
         super().__init__(reader, pictures, examples, None, ((), ()))
