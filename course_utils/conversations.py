@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 NO_TURN = -1  # the turn of padding
+IGNORE = -100  # the target where no answer is due
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,6 @@ class Row:
     turn: np.ndarray
     place: np.ndarray
     target: np.ndarray
-
-
-IGNORE = -100
 
 
 def row(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> Row:
