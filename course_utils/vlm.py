@@ -140,7 +140,7 @@ class VisionLanguageModel(nn.Module):
         sampling = {"stop": self.tokenizer.eos_token_id, **sampling}
         with self.bridge.inside(self.llm.model.layers, features):
             new = generate(self.llm, torch.stack(rows), torch.stack(masks), **sampling)
-        return [text.strip() for text in self.tokenizer.batch_decode(new, skip_special_tokens=True)]
+        return [said.strip() for said in self.tokenizer.batch_decode(new, skip_special_tokens=True)]
 
     def caption(self, features: torch.Tensor, batch_size: int = 32, **sampling) -> list[str]:
         """A caption for each picture, (pictures, cells, dim)."""
@@ -160,7 +160,9 @@ def loudness(llm: PreTrainedModel) -> float:
     return llm.get_input_embeddings().weight.float().std().item()
 
 
-def nearest_words(vectors: torch.Tensor, llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, k: int = 3):
+def nearest_words(
+    vectors: torch.Tensor, llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, k: int = 3
+) -> list[list[tuple[str, float]]]:
     """For each vector, (n, width), its ``k`` nearest word embeddings by cosine: [[(word, cosine), …], …]."""
     table = F.normalize(llm.get_input_embeddings().weight.float(), dim=-1)
     values, ids = (F.normalize(vectors.float(), dim=-1) @ table.T).topk(k, dim=-1)

@@ -34,12 +34,7 @@ from course_utils.datasets import sort_of_clevr as soc
 from course_utils.lesson import seed_everything
 from course_utils.paths import CHECKPOINTS, DATA
 from course_utils.reasoners import TransformerReasoner
-from course_utils.relations import (
-    AnchoredRelationNetwork,
-    CodedVQA,
-    FourConvolutions,
-    RegionsMLP,
-)
+from course_utils.relations import AnchoredRelationNetwork, CodedVQA, FourConvolutions, RegionsMLP
 
 RESULTS = DATA / "sort_of_clevr.csv"
 CHECKPOINT = CHECKPOINTS / "sort_of_clevr.safetensors"
