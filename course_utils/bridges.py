@@ -61,8 +61,53 @@ class Standardise(nn.Module):
         return (features.float() - self.mean) / self.scale
 
 
+class Voice(nn.Module):
+    """Let picture tokens begin where words are, and as loud: mean + loudness · what the bridge says.
+
+    Adam takes steps of one size, whatever the size of the numbers. With the loudness outside of the weights, one
+    learning rate fits a bridge wherever it leads: the states of SmolLM2 are forty times as loud at its layer 20 as
+    its word embeddings.
+
+    Args:
+        width: Of the language model.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("loudness", torch.ones(()))
+
+    def measure(self, words: torch.Tensor) -> None:
+        """Take both from the states of words, (n, width); the loudness is their deviation from their mean."""
+        self.mean.copy_(words.float().mean(dim=0))
+        self.loudness.copy_((words.float() - self.mean).std())
+
+    def forward(self, said: torch.Tensor) -> torch.Tensor:
+        """(..., width) to the same."""
+        return self.mean + self.loudness * said
+
+    def undone(self, words: torch.Tensor) -> torch.Tensor:
+        """What must be said, (..., width), for these words to be heard."""
+        return (words.float() - self.mean) / self.loudness
+
+
 class Bridge(nn.Module):
-    """What all bridges share: most of them do nothing inside the language model."""
+    """What all bridges share: how they hear, how they speak, and that most do nothing inside the language model.
+
+    Args:
+        dim: Features of a cell.
+        width: Of the language model.
+    """
+
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__()
+        self.standardise = Standardise(dim)
+        self.voice = Voice(width)
+
+    def measure(self, features: torch.Tensor, words: torch.Tensor) -> None:
+        """Before training: how features, (..., dim), vary, and where the states of words, (n, width), are."""
+        self.standardise.measure(features)
+        self.voice.measure(words)
 
     def inside(self, layers: Sequence[nn.Module], features: torch.Tensor) -> contextlib.AbstractContextManager:
         """While this lasts, what the bridge does between the language model's layers about these pictures."""
@@ -74,20 +119,18 @@ class LinearProjector(Bridge):
 
     Args:
         dim: Features of a cell.
-        width: Of the language model's embeddings.
-        loudness: The standard deviation of the language model's word embeddings. Picture tokens begin as loud.
+        width: Of the language model.
     """
 
-    def __init__(self, dim: int, width: int, loudness: float) -> None:
-        super().__init__()
-        self.standardise = Standardise(dim)
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__(dim, width)
         self.project = nn.Linear(dim, width)
-        nn.init.normal_(self.project.weight, std=loudness * dim**-0.5)
+        nn.init.normal_(self.project.weight, std=dim**-0.5)
         nn.init.zeros_(self.project.bias)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(batch, cells, dim) to (batch, cells, width)."""
-        return self.project(self.standardise(features))
+        return self.voice(self.project(self.standardise(features)))
 
     def solve(self, features: torch.Tensor, words: torch.Tensor, penalty: float) -> None:
         """Begin at the least-squares map from cells, (n, dim), to the words that name them, (n, width).
@@ -95,7 +138,7 @@ class LinearProjector(Bridge):
         Raises:
             ValueError: If these are not pairs of rows, or the penalty is not above 0.
         """
-        found = ridge(self.standardise(features), words.float(), penalty)
+        found = ridge(self.standardise(features), self.voice.undone(words), penalty)
         with torch.no_grad():
             self.project.weight.copy_(found.matrix.T)
             self.project.bias.copy_(found.offset - found.mean @ found.matrix)
@@ -106,22 +149,20 @@ class MLPProjector(Bridge):
 
     Args:
         dim: Features of a cell.
-        width: Of the language model's embeddings.
-        loudness: The standard deviation of the language model's word embeddings.
+        width: Of the language model.
     """
 
-    def __init__(self, dim: int, width: int, loudness: float) -> None:
-        super().__init__()
-        self.standardise = Standardise(dim)
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__(dim, width)
         self.hidden = nn.Linear(dim, width)
         self.project = nn.Linear(width, width)
         nn.init.normal_(self.hidden.weight, std=dim**-0.5)
-        nn.init.normal_(self.project.weight, std=loudness * (width / 2) ** -0.5)
+        nn.init.normal_(self.project.weight, std=(width / 2) ** -0.5)
         nn.init.zeros_(self.project.bias)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(batch, cells, dim) to (batch, cells, width)."""
-        return self.project(F.gelu(self.hidden(self.standardise(features))))
+        return self.voice(self.project(F.gelu(self.hidden(self.standardise(features)))))
 
 
 class Resampler(Bridge):
@@ -132,8 +173,7 @@ class Resampler(Bridge):
 
     Args:
         dim: Features of a cell.
-        width: Of the language model's embeddings.
-        loudness: The standard deviation of the language model's word embeddings.
+        width: Of the language model.
         cells: How many cells a picture has; each has a place that is learnt.
         queries: How many picture tokens come out.
         inner: Width inside; a multiple of ``heads``.
@@ -142,11 +182,10 @@ class Resampler(Bridge):
     """
 
     def __init__(
-        self, dim: int, width: int, loudness: float, *, cells: int = 16, queries: int = 8, inner: int = 256,
-        layers: int = 2, heads: int = 4,
+        self, dim: int, width: int, *, cells: int = 16, queries: int = 8, inner: int = 256, layers: int = 2,
+        heads: int = 4,
     ) -> None:  # fmt: skip
-        super().__init__()
-        self.standardise = Standardise(dim)
+        super().__init__(dim, width)
         self.read = nn.Linear(dim, inner)
         self.places = nn.Parameter(0.5 * torch.randn(cells, inner))
         self.queries = nn.Parameter(torch.randn(queries, inner))
@@ -154,7 +193,7 @@ class Resampler(Bridge):
         self.norm = nn.LayerNorm(inner)
         self.project = nn.Linear(inner, width)
         nn.init.normal_(self.read.weight, std=dim**-0.5)
-        nn.init.normal_(self.project.weight, std=loudness * inner**-0.5)
+        nn.init.normal_(self.project.weight, std=inner**-0.5)
         nn.init.zeros_(self.project.bias)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -163,7 +202,7 @@ class Resampler(Bridge):
         queries = self.queries.expand(len(features), -1, -1)  # (batch, queries, inner)
         for layer in self.layers:
             queries = layer(queries, cells)
-        return self.project(self.norm(queries))
+        return self.voice(self.project(self.norm(queries)))
 
 
 class ResamplerLayer(nn.Module):
@@ -208,10 +247,10 @@ class GatedLook(nn.Module):
         self.write = nn.Linear(inner, width)
         self.gate = nn.Parameter(torch.zeros(()))
 
-    def forward(self, states: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+    def forward(self, states: torch.Tensor, cells: torch.Tensor, loudness: torch.Tensor) -> torch.Tensor:
         """States (batch, positions, width) and cells (batch, cells, dim) to states of the same shape and type."""
         seen, _ = self.look(self.ask(self.norm(states.float())), self.read(cells))
-        return states + (self.gate.tanh() * self.write(seen)).to(states.dtype)
+        return states + (loudness * self.gate.tanh() * self.write(seen)).to(states.dtype)
 
 
 class GatedCrossAttention(Bridge):
@@ -224,10 +263,9 @@ class GatedCrossAttention(Bridge):
         cells: How many cells a picture has; each has a place that is learnt.
     """
 
-    def __init__(self, dim: int, width: int, *, before: Sequence[int] = (3, 9, 15, 21, 27), cells: int = 16) -> None:
-        super().__init__()
+    def __init__(self, dim: int, width: int, *, before: Sequence[int] = (20, 22, 24, 26, 28), cells: int = 16) -> None:
+        super().__init__(dim, width)
         self.width, self.before = width, tuple(before)
-        self.standardise = Standardise(dim)
         self.places = nn.Parameter(0.1 * torch.randn(cells, dim))
         self.looks = nn.ModuleList(GatedLook(dim, width) for _ in self.before)
 
@@ -241,7 +279,7 @@ class GatedCrossAttention(Bridge):
         cells = self.standardise(features) + self.places
 
         def looking(look: GatedLook):
-            return lambda _layer, args: (look(args[0], cells), *args[1:])
+            return lambda _layer, args: (look(args[0], cells, self.voice.loudness), *args[1:])
 
         hooks = [
             layers[number].register_forward_pre_hook(looking(look))
@@ -258,15 +296,15 @@ class Blind(Bridge):
     """The control: picture tokens that are the same for every picture (prompt tuning; Lester and others, 2021).
 
     Args:
+        dim: Features of a cell, which are not looked at.
+        width: Of the language model.
         tokens: How many.
-        width: Of the language model's embeddings.
-        loudness: The standard deviation of the language model's word embeddings.
     """
 
-    def __init__(self, tokens: int, width: int, loudness: float) -> None:
-        super().__init__()
-        self.tokens = nn.Parameter(loudness * torch.randn(tokens, width))
+    def __init__(self, dim: int, width: int, *, tokens: int = 16) -> None:
+        super().__init__(dim, width)
+        self.tokens = nn.Parameter(torch.randn(tokens, width))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(batch, cells, dim), which are not looked at, to (batch, tokens, width)."""
-        return self.tokens.expand(len(features), -1, -1)
+        """(batch, cells, dim) to (batch, tokens, width)."""
+        return self.voice(self.tokens).expand(len(features), -1, -1)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 NO_TURN = -1  # the turn of padding
@@ -26,6 +27,9 @@ class Turn:
     type: str = ""
 
 
+# What layers of the language model made of turns when they were read ahead: states (tokens, width) of each.
+Reading = dict[Turn, torch.Tensor]
+
 CAPTION_PROMPT = "Picture:"
 
 
@@ -35,8 +39,8 @@ def caption_turn(text: str) -> Turn:
 
 
 def question_turn(question: str, answer: str, type: str = "") -> Turn:
-    """A question about a picture, worded for the model."""
-    return Turn(f"Question: {question}\nAnswer:", answer, type)
+    """A question about a picture: asked as it stands, since every token of every question costs."""
+    return Turn(question, answer, type)
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,7 @@ class Conversations:
         pictures: How many to a batch.
         shuffle: Whether the order of the pictures changes from epoch to epoch.
         seed: Of the order.
+        reading: Of all the turns, if they were read ahead by :func:`course_utils.vlm.read_ahead`.
 
     Raises:
         ValueError: If there are not as many lists of turns as pictures, or a picture has none.
@@ -123,11 +128,12 @@ class Conversations:
 
     def __init__(
         self, features: torch.Tensor, turns: Sequence[Sequence[Turn]], tokenizer: PreTrainedTokenizerBase, *,
-        pictures: int = 16, shuffle: bool = False, seed: int = 0,
+        pictures: int = 16, shuffle: bool = False, seed: int = 0, reading: Reading | None = None,
     ) -> None:  # fmt: skip
         if len(features) != len(turns) or not turns or pictures < 1:
             raise ValueError(f"{len(features)} pictures, {len(turns)} lists of turns, {pictures} to a batch: no match.")
         self.features, self.turns, self.pad = features, turns, tokenizer.pad_token_id
+        self.reading = reading
         self.rows = [row(some, tokenizer) for some in turns]
         self.pictures, self.shuffle, self.seed, self.epoch = pictures, shuffle, seed, 0
 
@@ -155,12 +161,13 @@ class Conversations:
 
         Returns:
             ``features`` (batch, cells, dim); ``ids``, ``turn`` and ``place`` (batch, text); ``asks`` (batch, text),
-            True where a token of an answer is due; and ``answers``, those tokens, one after the other.
+            True where a token of an answer is due; ``answers``, those tokens, one after the other; and, if they were
+            read ahead, ``words`` (batch, text, width).
         """
         rows = [self.rows[index] for index in chosen]
         target = self._padded([one.target for one in rows], IGNORE)
         asks = target != IGNORE
-        return {
+        batch = {
             "features": self.features[torch.from_numpy(np.asarray(chosen))],
             "ids": self._padded([one.ids for one in rows], self.pad),
             "turn": self._padded([one.turn for one in rows], NO_TURN),
@@ -168,6 +175,10 @@ class Conversations:
             "asks": asks,
             "answers": target[asks],
         }
+        if self.reading is not None:
+            words = [torch.cat([self.reading[turn] for turn in self.turns[index]]) for index in chosen]
+            batch["words"] = pad_sequence(words, batch_first=True)
+        return batch
 
     @staticmethod
     def _padded(parts: Sequence[np.ndarray], filling: int) -> torch.Tensor:

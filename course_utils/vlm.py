@@ -1,35 +1,42 @@
-"""A vision-language model: frozen picture features, a bridge, and a language model, frozen or with LoRA."""
+"""A vision-language model: frozen picture features, a bridge, and a language model, frozen or with LoRA.
+
+Picture tokens may join the text at any layer of the language model. In LLaVA they join before the first. Where they
+join later, the layers below read the text alone: they need no gradient, and :func:`read_ahead` reads a text once for
+all the pictures and passes that it is used in.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from course_utils.bridges import pixel_shuffle
-from course_utils.conversations import CAPTION_PROMPT, may_look
+from course_utils.conversations import CAPTION_PROMPT, NO_TURN, Conversations, Reading, Turn, may_look
 from course_utils.datasets.vqa import to_tensor
 from course_utils.encoders.image import EfficientNetLite, trained_attribute_cnn
-from course_utils.generation import generate
+from course_utils.generation import sample_next
+from course_utils.llm import fast_dtype
 from course_utils.lora import lora_layers
 
 
 class PictureReader(nn.Module):
     """Two frozen encoders side by side: EfficientNet-Lite0 for things, :class:`AttributeCNN` for form and colour.
 
-    Each looks at the picture in the size that it knows best. The first reads 256 × 256 pixels, and the mean of every
-    2 × 2 of its cells is kept; the second reads 64 × 64, and 2 × 2 of its cells are shuffled into one. Both then have
-    4 × 4 cells.
+    Each looks at the picture in a size that it can read. The first has it twice as large, up to 256 × 256 pixels, and
+    the mean of the cells that fall into each of 4 × 4; the second has 64 × 64 pixels, and 2 × 2 of its cells are
+    shuffled into one, which makes 4 × 4 too.
 
     Raises:
         course_utils.assets.AssetError: If EfficientNet's package is not in the cache and cannot be fetched.
     """
 
     DIM = EfficientNetLite.DIM + 4 * 64
+    SIDE = 4  # cells to a side
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,10 +53,12 @@ class PictureReader(nn.Module):
         """
         if pictures.shape[-1] != pictures.shape[-2]:
             raise ValueError(f"Square pictures are read, not {tuple(pictures.shape[-2:])}: use Resize(128) before.")
-        large = _resized(pictures, 256).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(pictures.device.type, torch.bfloat16):
-            grid = self.things.network.forward_features(large)  # (batch, 1280, 8, 8)
-        things = F.avg_pool2d(grid.float(), 2).flatten(2).transpose(1, 2)  # (batch, 16, 1280)
+        side = 128 if pictures.shape[-1] <= 64 else 256
+        large = _resized(pictures, side).contiguous(memory_format=torch.channels_last)
+        quick = fast_dtype(pictures.device)
+        with torch.autocast(pictures.device.type, torch.bfloat16, enabled=quick == torch.bfloat16):
+            grid = self.things.network.forward_features(large)  # (batch, 1280, side / 32, side / 32)
+        things = F.adaptive_avg_pool2d(grid.float(), self.SIDE).flatten(2).transpose(1, 2)  # (batch, 16, 1280)
         attributes = self.attributes(_resized(pictures, 64)).unpooled  # (batch, 64, 64)
         attributes = pixel_shuffle(attributes.unflatten(1, (8, 8))).flatten(1, 2)  # (batch, 16, 256)
         return torch.cat([things, attributes], dim=-1)
@@ -70,8 +79,75 @@ def _resized(pictures: torch.Tensor, side: int) -> torch.Tensor:
     return F.interpolate(pictures, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
+# --- the language model, some layers at a time -------------------------------------------------------------------
+
+
+def through(
+    llm: PreTrainedModel, layers: slice, states: torch.Tensor, look: torch.Tensor, places: torch.Tensor,
+    cache: DynamicCache | None = None,
+) -> torch.Tensor:  # fmt: skip
+    """Send states through some of a Llama's layers.
+
+    Args:
+        llm: A Llama-like model of transformers.
+        layers: Which.
+        states: (batch, positions, width).
+        look: Which position may look at which, (batch, positions, all positions so far).
+        places: Of the positions, for the rotary embedding, (batch, positions).
+        cache: Keys and values of earlier positions; those of these positions are added.
+
+    Returns:
+        States of the same shape, before the last norm.
+    """
+    bias = torch.zeros(look.shape, dtype=states.dtype, device=states.device)
+    bias = bias.masked_fill(~look, torch.finfo(states.dtype).min)[:, None]  # one for all heads
+    rotary = llm.model.rotary_emb(states, position_ids=places)
+    for layer in llm.model.layers[layers]:
+        states = layer(
+            states, attention_mask=bias, position_ids=places, position_embeddings=rotary, past_key_values=cache,
+            use_cache=cache is not None,
+        )  # fmt: skip
+    return states
+
+
+@torch.no_grad()
+def read_ahead(
+    llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, turns: Sequence[Sequence[Turn]], enter: int,
+    batch_size: int = 64,
+) -> Reading:  # fmt: skip
+    """What the layers below ``enter`` make of turns, each text once, for :class:`Conversations`.
+
+    Args:
+        llm: Its layers below ``enter`` are frozen.
+        tokenizer: Its tokenizer.
+        turns: Of each picture.
+        enter: The layer at which pictures join.
+        batch_size: Turns that are read together, those of like length.
+
+    Returns:
+        Turn to states, (tokens, width) float16 on the CPU.
+    """
+    every = sorted({turn for some in turns for turn in some}, key=lambda turn: len(turn.prompt) + len(turn.answer))
+    nothing = torch.zeros(batch_size, 0, 0)
+    reading: Reading = {}
+    for start in range(0, len(every), batch_size):
+        some = every[start : start + batch_size]
+        batches = Conversations(nothing[: len(some)], [[turn] for turn in some], tokenizer, pictures=len(some))
+        batch = batches.batch(np.arange(len(some)))
+        states = _read(llm, enter, *(batch[name].to(llm.device) for name in ("ids", "turn", "place")))
+        for turn, state, real in zip(some, states, batch["turn"] != NO_TURN, strict=True):
+            reading[turn] = state[: int(real.sum())].half().cpu()
+    return reading
+
+
+def _read(llm: PreTrainedModel, enter: int, ids: torch.Tensor, turn: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+    """Text alone through the layers below ``enter``: (batch, text) to (batch, text, width)."""
+    words = llm.get_input_embeddings()(ids)
+    return through(llm, slice(0, enter), words, may_look(turn, place, 0), place) if enter else words
+
+
 class VisionLanguageModel(nn.Module):
-    """A language model that sees: picture tokens of a bridge before the text, and one pass for all turns.
+    """A language model that sees: a bridge's picture tokens beside the text, and one pass for all turns.
 
     The frozen language model is not among the weights of this module, so that a checkpoint holds what was trained:
     the bridge, and LoRA's updates if :func:`course_utils.lora.add_lora` put some in before.
@@ -80,67 +156,106 @@ class VisionLanguageModel(nn.Module):
         llm: A Llama-like model of transformers. It is frozen, LoRA's updates apart.
         tokenizer: Its tokenizer.
         bridge: From features to picture tokens; see :mod:`course_utils.bridges`.
+        enter: The layer before which the picture tokens join, from 0.
+
+    Raises:
+        ValueError: If the language model has no such layer.
     """
 
-    def __init__(self, llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, bridge: nn.Module) -> None:
+    def __init__(
+        self, llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, bridge: nn.Module, enter: int = 0
+    ) -> None:
         super().__init__()
+        if not 0 <= enter < llm.config.num_hidden_layers:
+            raise ValueError(f"Pictures join at a layer from 0 to {llm.config.num_hidden_layers - 1}, not at {enter}.")
         updates = [weight for layer in lora_layers(llm).values() for weight in (layer.down, layer.up)]
         llm.requires_grad_(False)
         self.__dict__["llm"] = llm  # past nn.Module, which would make it a part
-        self.tokenizer, self.bridge = tokenizer, bridge
+        self.tokenizer, self.bridge, self.enter = tokenizer, bridge, enter
         self.updates = nn.ParameterList([weight.requires_grad_(True) for weight in updates])
 
     def forward(self, batch: dict) -> torch.Tensor:
         """Scores of the answers' tokens, (tokens, vocabulary), for a batch of :class:`Conversations`."""
+        ids, turn, place = batch["ids"], batch["turn"], batch["place"]
+        # (batch, text, width): read ahead, or now
+        words = batch["words"] if "words" in batch else _read(self.llm, self.enter, ids, turn, place)
         picture = self.bridge(batch["features"])  # (batch, prefix, width)
-        with self.bridge.inside(self.llm.model.layers, batch["features"]):
-            states = self._states(picture, batch["ids"], batch["turn"], batch["place"])
-        return self.llm.lm_head(states[:, picture.shape[1] :][batch["asks"]]).float()
-
-    def _states(self, picture, ids, turn, place) -> torch.Tensor:
-        """The language model's last states, (batch, prefix + text, width)."""
-        words = self.llm.get_input_embeddings()(ids)  # (batch, text, width)
         prefix = picture.shape[1]
-        numbers = torch.arange(prefix, device=ids.device).expand(len(ids), -1)
-        mask = may_look(turn, place, prefix)[:, None]
-        bias = torch.zeros(mask.shape, dtype=words.dtype, device=words.device)
-        return self.llm.model(
-            inputs_embeds=torch.cat([picture.to(words.dtype), words], dim=1),
-            attention_mask=bias.masked_fill(~mask, torch.finfo(words.dtype).min),
-            position_ids=torch.cat([numbers, prefix + place], dim=1),
-            use_cache=False,
-        ).last_hidden_state
+        words = words.to(self.llm.dtype)
+        with self.bridge.inside(self.llm.model.layers, batch["features"]):
+            states = self._see(picture, words, may_look(turn, place, prefix), self._places(prefix, place))
+        return self._scores(states[:, prefix:][batch["asks"]])
+
+    def _see(self, picture, words, look, places, cache=None) -> torch.Tensor:
+        """Picture tokens and text through the layers from ``enter`` on: (batch, prefix + text, width)."""
+        states = torch.cat([picture.to(words.dtype), words], dim=1)
+        return through(self.llm, slice(self.enter, None), states, look, places, cache)
+
+    def _places(self, prefix: int, place: torch.Tensor) -> torch.Tensor:
+        numbers = torch.arange(prefix, device=place.device).expand(len(place), -1)
+        return torch.cat([numbers, prefix + place], dim=1)
+
+    def _scores(self, states: torch.Tensor) -> torch.Tensor:
+        return self.llm.lm_head(self.llm.model.norm(states)).float()
 
     @torch.no_grad()
-    def complete(self, features: torch.Tensor, prompts: Sequence[str], **sampling) -> list[str]:
+    def complete(
+        self, features: torch.Tensor, prompts: Sequence[str], *, max_new_tokens: int = 12, stop: int | None = -1,
+        temperature: float = 0.0, top_p: float = 1.0, generator: torch.Generator | None = None,
+    ) -> list[str]:  # fmt: skip
         """What the model says after a prompt about each picture.
 
         Args:
             features: (batch, cells, dim).
             prompts: One for each picture.
-            sampling: Goes to :func:`course_utils.generation.generate`.
+            max_new_tokens: At most so many are said.
+            stop: The token that ends a text: -1 for the tokenizer's, None to go on to the end.
+            temperature: As for :func:`course_utils.generation.sample_next`; 0 is greedy.
+            top_p: As for :func:`course_utils.generation.sample_next`.
+            generator: Of the random draws.
 
         Raises:
             ValueError: If there are not as many prompts as pictures, or a prompt is empty.
         """
         if len(features) != len(prompts) or not all(prompt.strip() for prompt in prompts):
             raise ValueError(f"{len(features)} pictures and {len(prompts)} prompts: give one to each, none empty.")
-        device = self.llm.device
+        stop = self.tokenizer.eos_token_id if stop == -1 else stop
         text = self.tokenizer(
             list(prompts), return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False
-        ).to(device)
-        words = self.llm.get_input_embeddings()(text["input_ids"])
-        features = features.to(device)
-        picture = self.bridge(features).to(words.dtype)
-        # Padding stands before the picture, where nothing comes of it: a prompt follows its picture at once.
-        rows, masks = [], []
-        for seen, said, real in zip(picture, words, text["attention_mask"].bool(), strict=True):
-            rows.append(torch.cat([said[~real], seen, said[real]]))
-            masks.append(torch.cat([real[~real], real.new_ones(len(seen)), real[real]]))
-        sampling = {"stop": self.tokenizer.eos_token_id, **sampling}
+        ).to(self.llm.device)
+        features = features.to(self.llm.device)
+        ended = torch.zeros(len(prompts), dtype=torch.bool, device=self.llm.device)
+        said = []
         with self.bridge.inside(self.llm.model.layers, features):
-            new = generate(self.llm, torch.stack(rows), torch.stack(masks), **sampling)
-        return [said.strip() for said in self.tokenizer.batch_decode(new, skip_special_tokens=True)]
+            for scores in self._listening(features, text["input_ids"], text["attention_mask"].bool(), said):
+                token = sample_next(scores, temperature, top_p, generator)  # (batch,)
+                if stop is not None:
+                    token = token.masked_fill(ended, stop)
+                    ended = ended | (token == stop)
+                said.append(token)
+                if len(said) == max_new_tokens or ended.all():
+                    break
+        new = torch.stack(said, dim=1)
+        return [words.strip() for words in self.tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+    def _listening(self, features, ids, real, said) -> Iterator[torch.Tensor]:
+        """Scores of the next token, (batch, vocabulary), again and again; ``said`` grows in between."""
+        cache = DynamicCache()  # a layer below the picture keeps fewer positions than one above
+        picture = self.bridge(features)
+        prefix = picture.shape[1]
+        turn, place = torch.where(real, 0, NO_TURN), (real.long().cumsum(dim=1) - 1).clamp(min=0)
+        low, high = may_look(turn, place, 0), may_look(turn, place, prefix)
+        places = self._places(prefix, place)
+        while True:
+            words = self.llm.get_input_embeddings()(ids)
+            words = through(self.llm, slice(0, self.enter), words, low, place, cache)
+            states = self._see(picture, words, high, places, cache)
+            yield self._scores(states[:, -1])
+            ids, place = said[-1][:, None], place[:, -1:] + 1
+            real = torch.cat([real, torch.ones_like(real[:, :1])], dim=1)
+            low = real[:, None]  # (batch, 1, text so far)
+            high = torch.cat([torch.ones_like(low[..., :1]).expand(-1, -1, prefix), low], dim=-1)
+            picture, places = picture[:, :0], prefix + place
 
     def caption(self, features: torch.Tensor, batch_size: int = 32, **sampling) -> list[str]:
         """A caption for each picture, (pictures, cells, dim)."""
@@ -155,18 +270,74 @@ class VisionLanguageModel(nn.Module):
         return super()._apply(move, recurse)
 
 
-def loudness(llm: PreTrainedModel) -> float:
-    """The standard deviation of the language model's word embeddings, over all words and dimensions."""
-    return llm.get_input_embeddings().weight.float().std().item()
+def compact(model: nn.Module) -> dict[str, torch.Tensor]:
+    """A model's weights to be shipped: matrices in bfloat16, half as large; what is small stays as it is."""
+    return {name: value.bfloat16() if value.ndim > 1 else value for name, value in model.state_dict().items()}
 
 
-def nearest_words(
+@torch.no_grad()
+def answers_right(model: VisionLanguageModel, batches: Conversations) -> list[list[bool]]:
+    """Whether each turn of each picture is answered exactly, word for word.
+
+    An answer is what the model says greedily. Said aloud, its tokens are the right ones up to the end if and only if
+    each is the likeliest after the right ones before it: one pass tells, without generating.
+    """
+    was_training, device = model.training, model.llm.device
+    model.eval()
+    found = []
+    for batch in batches:
+        batch = {name: value.to(device) for name, value in batch.items()}
+        hit = model(batch).argmax(dim=-1) == batch["answers"]  # (tokens,)
+        row, position = batch["asks"].nonzero(as_tuple=True)
+        turn = batch["turn"][row, position]
+        missed = set(zip(row[~hit].tolist(), turn[~hit].tolist(), strict=True))
+        turns = (batch["turn"].max(dim=1).values + 1).tolist()
+        found += [[(number, asked) not in missed for asked in range(many)] for number, many in enumerate(turns)]
+    model.train(was_training)
+    return found
+
+
+@torch.no_grad()
+def word_states(
+    llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, words: Sequence[str], enter: int
+) -> torch.Tensor:
+    """What the layers below ``enter`` make of words, (words, width) float32: of more tokens than one, the mean.
+
+    Each is read alone, behind the token for the beginning of a text: whatever comes first in a text is apart from all
+    the rest in a language model's states, and would hide what it means.
+    """
+    batch = tokenizer(
+        [f"{tokenizer.bos_token} {word}" for word in words], return_tensors="pt", padding=True, padding_side="right",
+        add_special_tokens=False,
+    ).to(llm.device)  # fmt: skip
+    real = batch["attention_mask"].bool()
+    turn, place = torch.where(real, 0, NO_TURN), torch.arange(real.shape[1], device=llm.device).expand_as(real)
+    states = _read(llm, enter, batch["input_ids"], turn, place).float()
+    real[:, 0] = False
+    return (states * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
+
+
+def nearest(vectors: torch.Tensor, states: torch.Tensor, words: Sequence[str], k: int = 3) -> list[list[str]]:
+    """For each vector, (n, width), the ``k`` words whose states, (words, width), lie in the direction nearest to it.
+
+    Directions are seen from the mean of the words, and compared by their cosine.
+    """
+    centre = states.float().mean(dim=0)
+    table, wanted = (F.normalize(each.float() - centre, dim=-1) for each in (states, vectors))
+    return [[words[number] for number in row] for row in (wanted @ table.T).topk(k, dim=-1).indices.tolist()]
+
+
+@torch.no_grad()
+def logit_lens(
     vectors: torch.Tensor, llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, k: int = 3
 ) -> list[list[tuple[str, float]]]:
-    """For each vector, (n, width), its ``k`` nearest word embeddings by cosine: [[(word, cosine), …], …]."""
-    table = F.normalize(llm.get_input_embeddings().weight.float(), dim=-1)
-    values, ids = (F.normalize(vectors.float(), dim=-1) @ table.T).topk(k, dim=-1)
+    """The words that a vector, (n, width), would say if no layer followed: [[(word, probability), …], …].
+
+    The vector goes straight to the last norm and the scores, as in nostalgebraist's logit lens (2020).
+    """
+    scores = llm.lm_head(llm.model.norm(vectors.to(llm.dtype))).float().softmax(dim=-1)
+    values, ids = scores.topk(k, dim=-1)
     return [
-        [(tokenizer.decode([one]), value) for one, value in zip(row.tolist(), cosines.tolist(), strict=True)]
-        for row, cosines in zip(ids, values, strict=True)
+        [(tokenizer.decode([one]), value) for one, value in zip(row.tolist(), found.tolist(), strict=True)]
+        for row, found in zip(ids, values, strict=True)
     ]

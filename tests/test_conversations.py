@@ -45,7 +45,7 @@ def test_what_is_asked_for_is_the_next_token_of_the_same_turn(tokenizer):
 def test_the_prompt_is_read_and_not_learnt(tokenizer):
     one = conversations.row([question_turn("is there a cat?", "yes")], tokenizer)
     asked = tokenizer.decode(one.ids[one.target == IGNORE])
-    assert asked == "Question: is there a cat?\nAnswer"  # at the colon the answer is due
+    assert asked == "is there a cat"  # at the question mark the answer is due
 
 
 def test_may_look_by_hand():
@@ -101,3 +101,15 @@ def test_empty_turns_are_refused(turns, said, tokenizer):
 def test_pictures_and_turns_must_match(tokenizer):
     with pytest.raises(ValueError, match="2 pictures, 3 lists"):
         Conversations(torch.zeros(2, 16, 4), TURNS, tokenizer)
+
+
+def test_what_was_read_ahead_comes_with_the_batch(tokenizer):
+    features = torch.zeros(3, 16, 4)
+    length = {turn: len(conversations.row([turn], tokenizer).ids) for some in TURNS for turn in some}
+    reading = {turn: torch.full((many, 5), float(number)) for number, (turn, many) in enumerate(length.items())}
+    batch = Conversations(features, TURNS, tokenizer, reading=reading).batch([0, 1])
+    first, second = TURNS[0]
+    expected = [0.0] * length[first] + [1.0] * length[second]
+    assert batch["words"].shape == (2, len(expected), 5)
+    assert batch["words"][0, :, 0].tolist() == expected
+    assert batch["words"].shape[1] == batch["ids"].shape[1]

@@ -35,19 +35,20 @@ def llama() -> LlamaForCausalLM:
 
 
 BRIDGES = {
-    "linear": lambda: bridges.LinearProjector(DIM, WIDTH, 0.1),
-    "resampler": lambda: bridges.Resampler(DIM, WIDTH, 0.1, queries=5, inner=16, heads=2),
-    "gated": lambda: bridges.GatedCrossAttention(DIM, WIDTH, before=(0, 2)),
+    "linear": lambda: bridges.LinearProjector(DIM, WIDTH),
+    "resampler": lambda: bridges.Resampler(DIM, WIDTH, queries=5, inner=16, heads=2),
+    "gated": lambda: bridges.GatedCrossAttention(DIM, WIDTH, before=(1, 2)),
 }
 
 
-@pytest.fixture(params=BRIDGES)
+@pytest.fixture(params=[(name, enter) for name in BRIDGES for enter in (0, 1)], ids=str)
 def seeing(request, tokenizer):
     torch.manual_seed(1)
-    bridge = BRIDGES[request.param]()
+    name, enter = request.param
+    bridge = BRIDGES[name]()
     for look in getattr(bridge, "looks", []):
         nn.init.constant_(look.gate, 0.7)
-    return vlm.VisionLanguageModel(llama(), tokenizer, bridge)
+    return vlm.VisionLanguageModel(llama(), tokenizer, bridge, enter)
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_turns_in_one_row_are_answered_as_if_each_were_alone(seeing, features, t
 
 
 def test_what_is_said_greedily_is_what_training_scores_highest(seeing, features, tokenizer):
-    prompts = ["Picture:", "Question: is there a cat?\nAnswer:"]
+    prompts = ["Picture:", "is there a cat?"]
     said = seeing.complete(features, prompts, max_new_tokens=5, stop=None)
     for picture, (prompt, text) in enumerate(zip(prompts, said, strict=True)):
         alone = seeing.complete(features[[picture]], [prompt], max_new_tokens=5, stop=None)
@@ -96,7 +97,7 @@ def test_gates_that_are_shut_leave_the_language_model_as_it_was(features, tokeni
 def test_the_frozen_language_model_is_no_part_of_a_checkpoint(seeing, tmp_path, features, tokenizer):
     save_checkpoint(seeing, tmp_path / "bridge.safetensors")
     assert all(name.startswith("bridge.") for name in seeing.state_dict())
-    other = vlm.VisionLanguageModel(llama(), tokenizer, copy.deepcopy(seeing.bridge))
+    other = vlm.VisionLanguageModel(llama(), tokenizer, copy.deepcopy(seeing.bridge), seeing.enter)
     for weight in other.parameters():
         nn.init.normal_(weight)
     load_checkpoint(other, tmp_path / "bridge.safetensors")
@@ -156,12 +157,84 @@ def test_each_picture_needs_its_prompt(seeing, features):
         seeing.complete(features, ["Picture:", " "])
 
 
-def test_the_nearest_word_of_a_word_is_itself(tokenizer):
+def test_pictures_join_at_a_layer_that_there_is(tokenizer):
+    with pytest.raises(ValueError, match="from 0 to 2, not at 3"):
+        vlm.VisionLanguageModel(llama(), tokenizer, BRIDGES["linear"](), enter=3)
+
+
+def test_all_layers_are_the_language_model_itself(tokenizer):
     base = llama()
-    (number,) = tokenizer(" cat", add_special_tokens=False)["input_ids"]
-    found = vlm.nearest_words(3 * base.get_input_embeddings().weight[[number]].detach(), base, tokenizer, k=2)
-    assert found[0][0][0] == " cat" and found[0][0][1] == pytest.approx(1, abs=1e-5)
-    assert len(found[0]) == 2
+    ids = torch.arange(5, 17).view(2, 6)
+    look = torch.ones(2, 6, 6, dtype=torch.bool).tril()
+    with torch.no_grad():
+        states = vlm.through(base, slice(None), base.get_input_embeddings()(ids), look, torch.arange(6).expand(2, -1))
+        found = base.lm_head(base.model.norm(states))
+        torch.testing.assert_close(found, base(ids).logits, atol=1e-5, rtol=1e-5)
+
+
+def test_texts_read_ahead_are_those_read_now(features, tokenizer):
+    model = vlm.VisionLanguageModel(llama(), tokenizer, BRIDGES["linear"](), enter=2)
+    reading = vlm.read_ahead(model.llm, tokenizer, TURNS, 2, batch_size=2)
+    assert len(reading) == 5
+    with torch.no_grad():
+        now = model(Conversations(features, TURNS, tokenizer).batch([0, 1]))
+        ahead = model(Conversations(features, TURNS, tokenizer, reading=reading).batch([0, 1]))
+    torch.testing.assert_close(ahead, now, atol=2e-2, rtol=1e-2)
+
+
+def test_an_answer_is_right_if_it_is_what_the_model_says(seeing, features, tokenizer):
+    asked = [["is there a cat?", "how many dogs?"], ["what is left of the owl?"]]
+    said = [
+        [seeing.complete(features[[picture]], [prompt], max_new_tokens=3, stop=None)[0] for prompt in prompts]
+        for picture, prompts in enumerate(asked)
+    ]
+    turns = [
+        [question_turn(p, a) for p, a in zip(ps, answers, strict=True)] for ps, answers in zip(asked, said, strict=True)
+    ]
+    turns[0].append(question_turn("is there a cat?", "surely not this"))
+    hits = vlm.answers_right(seeing, Conversations(features, turns, tokenizer))
+    assert [len(some) for some in hits] == [3, 1] and hits[0][2] is False
+    # The model was not stopped, so that an answer need not end where it was cut: its words alone are compared.
+    batch = Conversations(features, turns, tokenizer).batch([0, 1])
+    with torch.no_grad():
+        likeliest = seeing(batch).argmax(dim=-1)
+    first = batch["answers"].tolist().index(tokenizer.eos_token_id)
+    assert hits[0][0] == (likeliest[: first + 1] == batch["answers"][: first + 1]).all().item()
+
+
+def test_a_word_of_two_tokens_is_their_mean_and_alone_of_its_padding(tokenizer):
+    base = llama()
+    ids = tokenizer(" xylophone", add_special_tokens=False)["input_ids"]
+    assert len(ids) > 1
+    found = vlm.word_states(base, tokenizer, ["cat", "xylophone"], enter=0)
+    torch.testing.assert_close(found[1], base.get_input_embeddings().weight[ids].mean(dim=0).detach())
+    alone = vlm.word_states(base, tokenizer, ["cat"], enter=2)
+    torch.testing.assert_close(vlm.word_states(base, tokenizer, ["cat", "xylophone"], enter=2)[:1], alone)
+
+
+def test_the_nearest_word_of_a_word_is_itself():
+    torch.manual_seed(0)
+    states, words = 5 + torch.randn(4, 20), ["a", "b", "c", "d"]
+    assert [row[0] for row in vlm.nearest(states, states, words, k=2)] == words
+
+
+def test_the_logit_lens_after_the_last_layer_is_the_answer(tokenizer):
+    base = llama()
+    ids = torch.arange(5, 11)[None]
+    with torch.no_grad():
+        states = vlm.through(
+            base, slice(None), base.get_input_embeddings()(ids), torch.ones(1, 6, 6, dtype=torch.bool).tril(),
+            torch.arange(6)[None],
+        )  # fmt: skip
+        expected = base(ids).logits[0, -1].softmax(dim=-1)
+    ((first, _),) = vlm.logit_lens(states[0, -1:], base, tokenizer, k=2)
+    assert first[0] == tokenizer.decode([expected.argmax().item()])
+    assert first[1] == pytest.approx(expected.max().item(), rel=1e-3)
+
+
+def test_a_model_to_be_shipped_is_half_as_large(seeing):
+    small = vlm.compact(seeing)
+    assert all(value.dtype == (torch.bfloat16 if value.ndim > 1 else torch.float32) for value in small.values())
 
 
 # --- the picture reader -----------------------------------------------------------------------------------------
