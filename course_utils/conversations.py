@@ -121,6 +121,7 @@ class Conversations:
         shuffle: Whether the order of the pictures changes from epoch to epoch.
         seed: Of the order.
         reading: Of all the turns, if they were read ahead by :func:`course_utils.vlm.read_ahead`.
+        share: (number, of how many): which part of every batch is given out, where several processes share the work.
 
     Raises:
         ValueError: If there are not as many lists of turns as pictures, or a picture has none.
@@ -129,11 +130,14 @@ class Conversations:
     def __init__(
         self, features: torch.Tensor, turns: Sequence[Sequence[Turn]], tokenizer: PreTrainedTokenizerBase, *,
         pictures: int = 16, shuffle: bool = False, seed: int = 0, reading: Reading | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> None:  # fmt: skip
         if len(features) != len(turns) or not turns or pictures < 1:
             raise ValueError(f"{len(features)} pictures, {len(turns)} lists of turns, {pictures} to a batch: no match.")
         self.features, self.turns, self.pad = features, turns, tokenizer.pad_token_id
-        self.reading = reading
+        if pictures % share[1] or not 0 <= share[0] < share[1]:
+            raise ValueError(f"{pictures} pictures to a batch are not shared evenly by {share[1]} processes.")
+        self.reading, self.share = reading, share
         self.rows = [row(some, tokenizer) for some in turns]
         self.pictures, self.shuffle, self.seed, self.epoch = pictures, shuffle, seed, 0
 
@@ -147,14 +151,20 @@ class Conversations:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.turns) // self.pictures)
+        whole, rest = divmod(len(self.turns), self.pictures)
+        return whole + (rest >= self.share[1])  # the last batch is given out if there is something for every process
 
     def __iter__(self) -> Iterator[dict]:
+        return self.steps(0, len(self))
+
+    def steps(self, first: int, last: int) -> Iterator[dict]:
+        """The batches of the pass from number ``first`` on, up to ``last`` and without it."""
         order = np.arange(len(self.turns))
         if self.shuffle:
             np.random.default_rng((self.seed, self.epoch)).shuffle(order)
-        for start in range(0, len(order), self.pictures):
-            yield self.batch(order[start : start + self.pictures])
+        number, of = self.share
+        for step in range(first, last):
+            yield self.batch(order[step * self.pictures :][: self.pictures][number::of])
 
     def batch(self, chosen: np.ndarray) -> dict:
         """Some pictures with all their turns.

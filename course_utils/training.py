@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import math
 import signal
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -30,8 +32,12 @@ from course_utils.checkpoints import CheckpointError, load_checkpoint, load_weig
 from course_utils.metrics import accuracy_by_type
 from course_utils.trackers import NoTracker, Tracker
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 IGNORE = -1  # the target of a question whose answer is not among the model's answers
 Loss = Callable[[torch.Tensor, dict], torch.Tensor]  # (logits, batch) -> scalar
+Validation = Callable[[nn.Module], tuple[float, dict[str, float]]]
 
 
 # --- one step ---------------------------------------------------------------------------------------------------
@@ -43,24 +49,50 @@ def answer_loss(logits: torch.Tensor, batch: dict) -> torch.Tensor:
 
 
 def train_step(
-    model: nn.Module, batch: dict, optimizer: torch.optim.Optimizer, *, loss: Loss = answer_loss,
-    clip: float | None = 1.0, precision: str = "fp32",
+    model: nn.Module, batch: dict | Sequence[dict], optimizer: torch.optim.Optimizer, *, loss: Loss = answer_loss,
+    clip: float | None = 1.0, precision: str = "fp32", accelerator: Accelerator | None = None,
 ) -> float:  # fmt: skip
     """One step down the gradient; the loss before it.
+
+    Several batches, and the batches of several processes, count as one large batch: each answer weighs the same.
 
     Raises:
         NonFiniteLoss: If the loss is NaN or infinite. The weights are left as they were.
     """
-    with autocast(batch, precision):
-        value = loss(model(batch), batch)
-    if not torch.isfinite(value):
-        raise NonFiniteLoss(value.item(), batch)
+    batches = [batch] if isinstance(batch, dict) else batch
+    counts = [int((one["answers"] != IGNORE).sum()) for one in batches]
+    everyone = _sum([float(sum(counts))], model, accelerator)[0]
     optimizer.zero_grad()
-    value.backward()
+    value = 0.0
+    for one, count in zip(batches, counts, strict=True):
+        with autocast(one, precision):
+            part = loss(model(one), one) * (count / everyone if everyone else 1.0)
+        part.backward()  # one after the other, so that one batch at a time is in memory
+        value += part.item()
+    value = _sum([value], model, accelerator)[0]  # the same in all processes: all stop, or none
+    if not math.isfinite(value):
+        raise NonFiniteLoss(value, batches[0])
+    _sum_gradients(model, accelerator)
     if clip is not None:
         nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()
-    return value.item()
+    return value
+
+
+def _sum(values: list[float], model: nn.Module, accelerator: Accelerator | None) -> list[float]:
+    """Over all processes."""
+    if accelerator is None or accelerator.num_processes == 1:
+        return values
+    return accelerator.reduce(torch.tensor(values, device=device_of(model)), "sum").tolist()
+
+
+def _sum_gradients(model: nn.Module, accelerator: Accelerator | None) -> None:
+    if accelerator is None or accelerator.num_processes == 1:
+        return
+    for weight in model.parameters():
+        if weight.requires_grad:
+            grad = weight.grad if weight.grad is not None else torch.zeros_like(weight)
+            weight.grad = accelerator.reduce(grad, "sum")
 
 
 def train_epoch(model: nn.Module, loader: Iterable[dict], optimizer: torch.optim.Optimizer, **options) -> float:
@@ -234,12 +266,13 @@ class Settings:
     warmup: float
     clip: float | None
     precision: str
+    accumulate: int = 1
 
 
 def fit(
     model: nn.Module,
     train: Iterable[dict],
-    validation: Iterable[dict] | None = None,
+    validation: Iterable[dict] | Validation | None = None,
     *,
     epochs: int,
     learning_rate: float = 1e-3,
@@ -247,12 +280,14 @@ def fit(
     warmup: float = 0.1,
     clip: float | None = 1.0,
     precision: str = "fp32",
+    accumulate: int = 1,
     patience: int | None = None,
     loss: Loss = answer_loss,
     folder: str | Path | None = None,
     resume: bool = False,
     tracker: Tracker | None = None,
     device: torch.device | str | None = None,
+    accelerator: Accelerator | None = None,
     progress: bool = True,
 ) -> History:
     """Train with AdamW, a linear warm-up and a cosine decay; keep the best weights.
@@ -265,19 +300,22 @@ def fit(
     Args:
         model: Called with a batch, gives logits (batch, answers).
         train: Batches; needs a length.
-        validation: Batches.
+        validation: Batches, or a function of the model that gives its accuracy and that of each type.
         epochs: Passes over ``train``.
         learning_rate: At the end of the warm-up.
         weight_decay: AdamW's.
         warmup: Share of all steps with a rising learning rate.
         clip: Largest norm of the gradient, None for no limit.
         precision: "fp32", or "bf16" to compute in bfloat16.
+        accumulate: So many batches make a step, as if they were one: for batches that would not fit into memory.
         patience: Stop after this many epochs without a better validation accuracy.
         loss: (logits, batch) to a scalar.
         folder: Where checkpoints go; None keeps the best weights in memory.
         resume: Go on from the folder's ``last.pt`` if there is one.
         tracker: Told of each step's loss and each epoch's accuracy.
         device: Where to train; by default where the model is.
+        accelerator: Of a run on several processes. Each has the same model and its own part of every batch; only the
+            first one writes.
         progress: Show a progress bar.
 
     Raises:
@@ -290,17 +328,22 @@ def fit(
         raise ValueError("resume needs the folder of the run.")
     if device is not None:
         model.to(device)
-    settings = Settings(epochs, len(train), learning_rate, weight_decay, warmup, clip, precision)
-    optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=weight_decay)
-    run = _Run(model, optimizer, settings, Path(folder) if folder is not None else None)
+    if accumulate < 1:
+        raise ValueError(f"accumulate is {accumulate}; a step takes at least one batch.")
+    steps = -(-len(train) // accumulate)
+    settings = Settings(epochs, steps, learning_rate, weight_decay, warmup, clip, precision, accumulate)
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(trained, learning_rate, weight_decay=weight_decay)
+    run = _Run(model, optimizer, settings, Path(folder) if folder is not None else None, accelerator)
     if resume:
         run.load()
     tracker = tracker or NoTracker()
-    with _progress_bar(run, progress) as bar, _stop_between_steps() as stop:
+    with _progress_bar(run, progress and run.writes) as bar, _stop_between_steps() as stop:
         while run.epoch < epochs and not run.out_of_patience(patience):
             _one_epoch(run, train, loss, tracker, bar, stop)
             if validation is not None:
-                run.note_validation(*_accuracies(model, validation))
+                found = validation(model) if callable(validation) else _accuracies(model, validation)
+                run.note_validation(*found)
                 tracker.log(run.step, {"validation accuracy": run.history.validation[-1]})
             run.end_epoch()
         _postfix(bar, run)
@@ -323,16 +366,17 @@ def _one_epoch(run: _Run, train, loss: Loss, tracker: Tracker, bar: tqdm, stop: 
     run.model.train()
     device = device_of(run.model)
     settings = run.settings
-    for batch in _batches_left(run, train):
+    for batches in _batches_left(run, train):
         rate = learning_rate_at(run.step, settings)
         for group in run.optimizer.param_groups:
             group["lr"] = rate
         began = time.perf_counter()
         options = {"loss": loss, "clip": settings.clip, "precision": settings.precision}
         try:
-            value = train_step(run.model, to_device(batch, device), run.optimizer, **options)
+            on_device = [to_device(batch, device) for batch in batches]
+            value = train_step(run.model, on_device, run.optimizer, accelerator=run.accelerator, **options)
         except NonFiniteLoss as error:
-            raise NonFiniteLoss(error.value, batch, run.step + 1) from None
+            raise NonFiniteLoss(error.value, batches[0], run.step + 1) from None
         run.note_step(value, rate, time.perf_counter() - began)
         tracker.log(run.step, {"loss": value, "learning rate": rate})
         bar.update()
@@ -343,17 +387,24 @@ def _one_epoch(run: _Run, train, loss: Loss, tracker: Tracker, bar: tqdm, stop: 
             raise KeyboardInterrupt
 
 
-def _batches_left(run: _Run, loader) -> Iterator[dict]:
-    """The batches of the epoch that the run has not seen yet."""
+def _batches_left(run: _Run, loader) -> Iterator[tuple[dict, ...]]:
+    """The batches of the epoch that the run has not seen yet, step by step."""
     sampler = getattr(loader, "batch_sampler", None)
     if hasattr(sampler, "set_epoch"):
         sampler.set_epoch(run.epoch)
-    batches, done = iter(loader), run.steps_in_epoch
+    steps, done = _in_groups(loader, run.settings.accumulate), run.steps_in_epoch
     for _ in range(done):
-        next(batches)
+        next(steps)
     if done:  # starting a loader and skipping batches draw random numbers that the stopped run had drawn already
         run.restore_rng()
-    yield from batches
+    yield from steps
+
+
+def _in_groups(loader: Iterable[dict], size: int) -> Iterator[tuple[dict, ...]]:
+    """So many batches at a time; the last group may be smaller."""
+    batches = iter(loader)
+    while group := tuple(itertools.islice(batches, size)):
+        yield group
 
 
 @contextlib.contextmanager
@@ -402,8 +453,11 @@ def _postfix(bar: tqdm, run: _Run) -> None:
 class _Run:
     """All that changes during a run, and how it is kept."""
 
-    def __init__(self, model, optimizer, settings: Settings, folder: Path | None) -> None:
+    def __init__(
+        self, model, optimizer, settings: Settings, folder: Path | None, accelerator: Accelerator | None = None
+    ) -> None:
         self.model, self.optimizer, self.settings, self.folder = model, optimizer, settings, folder
+        self.accelerator = accelerator
         self.history = History()
         self.epoch = self.steps_in_epoch = 0
         self.best: dict[str, torch.Tensor] | None = None
@@ -412,6 +466,16 @@ class _Run:
     @property
     def step(self) -> int:
         return len(self.history.loss)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes files and shows progress."""
+        return self.accelerator is None or self.accelerator.is_main_process
+
+    def wait(self) -> None:
+        """Until the other processes are here too, and what the first one wrote can be read."""
+        if self.accelerator is not None:
+            self.accelerator.wait_for_everyone()
 
     def note_step(self, loss: float, rate: float, seconds: float) -> None:
         self.history.loss.append(loss)
@@ -437,23 +501,26 @@ class _Run:
         self.save_last()
 
     def restore_best(self) -> None:
+        self.wait()
         if self.history.validation and self.folder is not None:
             load_checkpoint(self.model, self.folder / "best.safetensors")
         elif self.best is not None:
             self.model.load_state_dict(self.best)
-        elif self.folder is not None:
+        elif self.folder is not None and self.writes:
             save_checkpoint(self.model, self.folder / "best.safetensors")
         self.model.eval()
 
     def _keep_best(self) -> None:
         if self.folder is not None:
+            if not self.writes:
+                return
             about = {"epoch": self.history.best_epoch, "validation": self.history.validation[-1]}
             save_checkpoint(self.model, self.folder / "best.safetensors", about)
         else:
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
     def save_last(self) -> None:
-        if self.folder is None:
+        if self.folder is None or not self.writes:
             return
         state = {
             "settings": json.dumps(dataclasses.asdict(self.settings)),

@@ -23,6 +23,8 @@ from course_utils.generation import sample_next
 from course_utils.llm import fast_dtype
 from course_utils.lora import lora_layers
 
+BETWEEN_DOCUMENTS = "<|endoftext|>"  # a token of SmolLM2
+
 
 class PictureReader(nn.Module):
     """Two frozen encoders side by side: EfficientNet-Lite0 for things, :class:`AttributeCNN` for form and colour.
@@ -150,29 +152,33 @@ class VisionLanguageModel(nn.Module):
     """A language model that sees: a bridge's picture tokens beside the text, and one pass for all turns.
 
     The frozen language model is not among the weights of this module, so that a checkpoint holds what was trained:
-    the bridge, and LoRA's updates if :func:`course_utils.lora.add_lora` put some in before.
+    the bridge, and of the language model what is trained: by default LoRA's updates, if
+    :func:`course_utils.lora.add_lora` put some in before.
 
     Args:
-        llm: A Llama-like model of transformers. It is frozen, LoRA's updates apart.
+        llm: A Llama-like model of transformers. It is frozen, but for what is trained.
         tokenizer: Its tokenizer.
         bridge: From features to picture tokens; see :mod:`course_utils.bridges`.
         enter: The layer before which the picture tokens join, from 0.
+        trained: Weights of the language model to train in place of LoRA's updates.
 
     Raises:
         ValueError: If the language model has no such layer.
     """
 
     def __init__(
-        self, llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, bridge: nn.Module, enter: int = 0
-    ) -> None:
+        self, llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, bridge: nn.Module, enter: int = 0,
+        trained: Sequence[nn.Parameter] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         if not 0 <= enter < llm.config.num_hidden_layers:
             raise ValueError(f"Pictures join at a layer from 0 to {llm.config.num_hidden_layers - 1}, not at {enter}.")
-        updates = [weight for layer in lora_layers(llm).values() for weight in (layer.down, layer.up)]
+        if trained is None:
+            trained = [weight for layer in lora_layers(llm).values() for weight in (layer.down, layer.up)]
         llm.requires_grad_(False)
         self.__dict__["llm"] = llm  # past nn.Module, which would make it a part
         self.tokenizer, self.bridge, self.enter = tokenizer, bridge, enter
-        self.updates = nn.ParameterList([weight.requires_grad_(True) for weight in updates])
+        self.updates = nn.ParameterList([weight.requires_grad_(True) for weight in trained])
 
     def forward(self, batch: dict) -> torch.Tensor:
         """Scores of the answers' tokens, (tokens, vocabulary), for a batch of :class:`Conversations`."""
@@ -303,11 +309,11 @@ def word_states(
 ) -> torch.Tensor:
     """What the layers below ``enter`` make of words, (words, width) float32: of more tokens than one, the mean.
 
-    Each is read alone, behind the token for the beginning of a text: whatever comes first in a text is apart from all
-    the rest in a language model's states, and would hide what it means.
+    Each is read alone, behind the token that stands between documents: what comes first in a text is apart from all
+    the rest in a language model's states (an attention sink), and would hide what it means.
     """
     batch = tokenizer(
-        [f"{tokenizer.bos_token} {word}" for word in words], return_tensors="pt", padding=True, padding_side="right",
+        [f"{BETWEEN_DOCUMENTS} {word}" for word in words], return_tensors="pt", padding=True, padding_side="right",
         add_special_tokens=False,
     ).to(llm.device)  # fmt: skip
     real = batch["attention_mask"].bool()

@@ -164,34 +164,6 @@ def language():
     return llm.load(llm.fast_dtype())
 
 
-def test_shares_are_those_of_pixels():
-    pixels = np.zeros((2, 128, 128))
-    pixels[0, 10:50, 40:80] = 1
-    pixels[1, 100:120, 3:23] = 1
-    cells = pixels.reshape(2, 4, 32, 4, 32).sum(axis=(2, 4)).reshape(2, 16)
-    found = recipe.shares([(60, 30), (13, 110)], [40, 20], 128)
-    np.testing.assert_allclose(found, cells / cells.sum(axis=1, keepdims=True))
-
-
-def test_a_thing_that_looks_over_the_edge_is_shared_among_the_cells_that_show_it():
-    assert recipe.shares([(0, 64)], [20], 128).sum() == pytest.approx(1)
-
-
-def test_cells_speak_of_what_they_show(described, language):
-    model, tokenizer = language
-    scene = described.scenes.scenes[0]
-    names = recipe.Names(model, tokenizer, enter=2)
-    words = names.cells(scene)
-    shown = recipe.shares([(t.x, t.y) for t in scene.things], [t.size for t in scene.things], 128)
-    for cell in range(16):
-        here = [thing for thing, share in zip(scene.things, shown[:, cell], strict=True) if share >= recipe.LEAST]
-        if not here:
-            torch.testing.assert_close(words[cell], names.states[: names.seen].mean(dim=0))
-        if len(here) == 1:
-            row = names.words.index(emoji_scenes.name(here[0].emoji))
-            torch.testing.assert_close(words[cell], names.states[row])
-
-
 def test_named_counts_exact_names_alone(described):
     scenes = described.scenes.scenes[:2]
     said = [emoji_scenes.caption(scenes[0]), "a thing and another"]

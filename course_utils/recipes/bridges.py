@@ -1,4 +1,4 @@
-"""Bridges on emoji scenes: ``python -m course_utils.recipes.bridges`` writes data/bridges.csv.
+"""Bridges on emoji scenes: ``python -m course_utils.recipes.bridges`` writes data/bridges.csv and bridge_layers.csv.
 
 Every bridge learns to describe emoji scenes through the same frozen language model, from the same frozen features of
 the same 2,000 pictures, in the same order: stage one of LLaVA (Liu and others, 2023). What they differ in is what they
@@ -22,9 +22,9 @@ import numpy as np
 import pandas as pd
 import torch
 from torch.nn import functional as F
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from course_utils import bridges, llm, results, training, vlm
+from course_utils.cell_names import LEAST, EmojiNames, solve
 from course_utils.checkpoints import load_checkpoint, save_weights
 from course_utils.conversations import Conversations, caption_turn
 from course_utils.datasets import emoji_scenes
@@ -33,12 +33,11 @@ from course_utils.lesson import seed_everything
 from course_utils.paths import CHECKPOINTS, DATA
 
 RESULTS = DATA / "bridges.csv"
+JOINS = DATA / "bridge_layers.csv"
 SEEDS = (0, 1, 2)
-SIDE = vlm.PictureReader.SIDE
 PICTURES = {"train": 2000, "test": 300, "unseen": 300}
+LAYERS = (0, 4, 8, 12, 16, 20, 24, 28)  # where the least-squares map is tried
 ENTER = 20  # the layer before which pictures join
-PENALTY = 300.0  # of the least-squares start
-LEAST = 0.15  # a cell names a thing if it shows at least this share of it
 
 
 @dataclass(frozen=True)
@@ -91,67 +90,6 @@ def describe(split: str, pictures: int, reader: vlm.PictureReader) -> Described:
     return Described(scenes, reader.read(scenes.pictures))
 
 
-# --- the least-squares start ------------------------------------------------------------------------------------
-
-
-def shares(centres: Sequence[tuple[float, float]], sizes: Sequence[float], side: float) -> np.ndarray:
-    """How much of each thing each cell of a picture shows: (things, 16), row by row, together 1 for each thing.
-
-    Args:
-        centres: x and y of each thing.
-        sizes: Their sides.
-        side: Of the picture.
-    """
-
-    def along(centre: np.ndarray, size: np.ndarray) -> np.ndarray:  # (things, 4)
-        cell = side / SIDE
-        edges = np.arange(SIDE) * cell
-        low, high = (centre - size / 2)[:, None], (centre + size / 2)[:, None]
-        return np.clip(np.minimum(high, edges + cell) - np.maximum(low, edges), 0, None)
-
-    at, size = np.array(centres, dtype=float), np.array(sizes, dtype=float)
-    shown = along(at[:, 1], size)[:, :, None] * along(at[:, 0], size)[:, None, :]
-    return (shown / shown.sum(axis=(1, 2), keepdims=True)).reshape(len(at), -1)
-
-
-def said_by_cells(shown: np.ndarray, names: torch.Tensor, nothing: torch.Tensor) -> torch.Tensor:
-    """What the cells of a picture should say, (16, width): the names of what they show, by their shares.
-
-    Args:
-        shown: Shares, (things, 16).
-        names: The states of the things' names, (things, width).
-        nothing: What a cell says that shows none, (width,).
-    """
-    weights = torch.tensor(shown, dtype=torch.float32)
-    weights = weights.masked_fill(weights < LEAST, 0)
-    total = weights.sum(dim=0)[:, None]  # (16, 1)
-    return torch.where(total > 0, weights.T @ names / total.clamp(min=LEAST), nothing)
-
-
-class Names:
-    """The states of the things' names at a layer of the language model.
-
-    Args:
-        model: The language model.
-        tokenizer: Its tokenizer.
-        enter: The layer.
-    """
-
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, enter: int) -> None:
-        seen, unseen = emoji_scenes.vocabulary()
-        self.words = [emoji_scenes.name(thing) for thing in seen + unseen]
-        self.states = vlm.word_states(model, tokenizer, self.words, enter).cpu()  # (388, width)
-        self.seen = len(seen)
-        self._row = {thing.code: row for row, thing in enumerate(seen + unseen)}
-
-    def cells(self, scene: EmojiScene) -> torch.Tensor:
-        """What each cell of a scene should say, (16, width); where it shows nothing, the mean of the seen names."""
-        things = scene.things
-        shown = shares([(t.x, t.y) for t in things], [t.size for t in things], emoji_scenes.SIZE)
-        names = self.states[[self._row[thing.emoji.code] for thing in things]]
-        return said_by_cells(shown, names, self.states[: self.seen].mean(dim=0))
-
-
 # --- training and measuring -------------------------------------------------------------------------------------
 
 
@@ -171,11 +109,10 @@ def train(
     seed_everything(seed)
     model, tokenizer = llm.load(llm.fast_dtype())
     bridge = method.build(vlm.PictureReader.DIM, model.config.hidden_size)
-    names = Names(model, tokenizer, method.enter)
+    names = EmojiNames(model, tokenizer, method.enter)
     bridge.measure(data.features, names.states[: names.seen])
     if method.solved:
-        words = torch.stack([names.cells(scene) for scene in data.scenes.scenes])
-        bridge.solve(data.features.flatten(0, 1), words.flatten(0, 1), PENALTY)
+        least_squares(data, names, bridge)
     seeing = vlm.VisionLanguageModel(model, tokenizer, bridge, method.enter)
     batches = data.batches(seeing, pictures=pictures, shuffle=True, seed=seed)
     history = training.fit(
@@ -233,6 +170,53 @@ def named(said: Sequence[str], scenes: Sequence[EmojiScene]) -> dict[str, float]
     return {side: float(np.mean(found)) if found else float("nan") for side, found in hits.items()}
 
 
+def least_squares(
+    data: Described, names: EmojiNames, bridge: bridges.LinearProjector | None = None
+) -> bridges.LinearProjector:
+    """A projector at the least-squares map from cells to the names of what they show; a new one if none is given."""
+    if bridge is None:
+        bridge = bridges.LinearProjector(vlm.PictureReader.DIM, names.states.shape[1])
+        bridge.measure(data.features, names.states[: names.seen])
+    solve(bridge, [(data.features, data.scenes.scenes, names)])
+    return bridge
+
+
+@torch.no_grad()
+def named_by_cells(bridge: bridges.Bridge, names: EmojiNames, data: Described) -> dict[str, float]:
+    """Share of things whose name is the nearest to what their cells say, without the rest of the language model.
+
+    A seen thing is to be told from all seen ones ("seen"), an unseen one from all unseen ones ("unseen") and from all
+    things ("unseen, among all"); NaN where there is none.
+    """
+    said = bridge(data.features)  # (pictures, 16, width)
+    every = range(len(names.words))
+    among = {"seen": every[: names.seen], "unseen": every[names.seen :], "unseen, among all": every}
+    hits: dict[str, list[bool]] = {side: [] for side in among}
+    for scene, cells in zip(data.scenes.scenes, said, strict=True):
+        shown = torch.tensor(names.shown(scene), dtype=torch.float32)
+        shown = shown.masked_fill(shown < LEAST, 0)
+        heard = shown @ cells / shown.sum(dim=1, keepdim=True)  # (things, width)
+        for row, vector in zip(names.rows(scene), heard, strict=True):
+            for side, rows in among.items():
+                if (row < names.seen) == (side == "seen"):
+                    found = vlm.nearest(vector[None], names.states[list(rows)], list(rows), k=1)
+                    hits[side].append(found[0][0] == row)
+    return {side: float(np.mean(found)) if found else float("nan") for side, found in hits.items()}
+
+
+def where_to_join(data: dict[str, Described]) -> pd.DataFrame:
+    """How well least squares alone names things, by the layer whose states it leads to: a row for each layer."""
+    model, tokenizer = llm.load(llm.fast_dtype())
+    rows = []
+    for layer in LAYERS:
+        names = EmojiNames(model, tokenizer, layer)
+        bridge = least_squares(data["train"], names)
+        seen, unseen = (named_by_cells(bridge, names, data[split]) for split in ("test", "unseen"))
+        found = {"named": seen["seen"], "named_unseen": unseen["unseen"], "among_all": unseen["unseen, among all"]}
+        rows.append({"layer": layer, "loudness": bridge.voice.loudness.item(), **found})
+    return pd.DataFrame(rows)
+
+
 def measure(name: str, seed: int, data: dict[str, Described]) -> tuple[dict, vlm.VisionLanguageModel]:
     """Train one method with one seed and measure it: a row of the table, and the model.
 
@@ -288,8 +272,9 @@ def main(methods: Sequence[str], seeds: Sequence[int]) -> None:
     """Measure every method with every seed; each row is stored as soon as it is known."""
     reader = vlm.PictureReader()
     data = {split: describe(split, pictures, reader) for split, pictures in PICTURES.items()}
-    for name in methods:
-        for seed in seeds:
+    where_to_join(data).to_csv(JOINS, index=False, float_format="%.4f")
+    for seed in seeds:
+        for name in methods:
             row, model = measure(name, seed, data)
             results.store(RESULTS, row, list(METHODS))
             print(f"{name}, seed {seed}: loss {row['loss']:.2f}, named {row['named']:.0%}", flush=True)

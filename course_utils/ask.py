@@ -1,0 +1,85 @@
+"""Ask about a picture: ``python -m course_utils.ask picture.png "what colour is the star?"``.
+
+Without a question, the picture is described. The model has learnt three small worlds, and answers in their words.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from course_utils import finetune, vlm
+from course_utils.assets import AssetError
+from course_utils.checkpoints import CheckpointError
+from course_utils.conversations import CAPTION_PROMPT
+from course_utils.datasets.vqa import BadPicture
+from course_utils.paths import CHECKPOINTS
+from course_utils.worlds import squared
+
+SHIPPED = CHECKPOINTS / "seeing_llm.safetensors"
+
+
+class Asker:
+    """A trained model with its picture reader.
+
+    Args:
+        path: Of a model that :mod:`course_utils.finetune` wrote.
+
+    Raises:
+        course_utils.checkpoints.CheckpointError: If there is none, or it is damaged.
+    """
+
+    def __init__(self, path: str | Path = SHIPPED) -> None:
+        self.model, _ = finetune.load(path)
+        self.reader = vlm.PictureReader()
+
+    def ask(self, picture, questions: Sequence[str]) -> list[str]:
+        """What the model answers to each question about a picture.
+
+        Args:
+            picture: A file, a PIL image or an array (height, width, 3) uint8.
+            questions: At least one.
+
+        Raises:
+            course_utils.datasets.vqa.BadPicture: If the picture cannot be read.
+            ValueError: If there is no question, or one is empty.
+        """
+        if not questions or not all(question.strip() for question in questions):
+            raise ValueError("The question is empty. Ask, for instance, “what animal is there?”.")
+        features = self.reader.read(squared(picture)[None])
+        prompts = [as_asked(question) for question in questions]
+        return self.model.complete(features.expand(len(prompts), -1, -1), prompts)
+
+    def describe(self, picture) -> str:
+        """A caption of a picture; errors as for :meth:`ask`."""
+        return self.model.caption(self.reader.read(squared(picture)[None]))[0]
+
+
+def as_asked(question: str) -> str:
+    """A question as the worlds word theirs: without a capital, and with a question mark."""
+    question = " ".join(question.split())
+    question = question if question == CAPTION_PROMPT else question[:1].lower() + question[1:]
+    return question if question.endswith(("?", ":")) else f"{question}?"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The program; its exit status."""
+    parser = argparse.ArgumentParser(prog="course_utils.ask", description=__doc__.splitlines()[0])
+    parser.add_argument("picture", help="a picture file of any kind and size")
+    parser.add_argument("question", nargs="*", help="one question or several, each in quotes")
+    parser.add_argument("--model", default=SHIPPED, metavar="FILE", help="by default the one that the course ships")
+    asked = parser.parse_args(arguments)
+    try:
+        asker = Asker(asked.model)
+        said = asker.ask(asked.picture, asked.question) if asked.question else [asker.describe(asked.picture)]
+    except (BadPicture, CheckpointError, AssetError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(said))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Worlds of pictures and what is said about them, read for a vision-language model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from course_utils.conversations import Turn, caption_turn, question_turn
+from course_utils.datasets import easy_vqa, emoji_scenes, shapes, vqa_json
+from course_utils.datasets.vqa import read_picture
+from course_utils.vlm import PictureReader
+
+NAMES = ("shapes", "easy-VQA", "emoji scenes")
+SIDE = 128  # pixels to a side of a picture from a file, its borders white
+
+
+@dataclass(frozen=True)
+class World:
+    """Pictures, read, and what is said about them.
+
+    Attributes:
+        name: One of ``NAMES``, or that of a file.
+        features: (pictures, 16, 1536) float16.
+        turns: Of each picture.
+        scenes: Of each picture, where they are known: in "shapes" and "emoji scenes".
+        annotators: What all annotators answered to a turn, where there are several.
+    """
+
+    name: str
+    features: torch.Tensor
+    turns: list[list[Turn]]
+    scenes: Sequence | None = None
+    annotators: list[list[tuple[str, ...]]] = field(default_factory=list)
+
+
+def read_world(name: str, split: str, pictures: int, reader: PictureReader) -> World:
+    """Some pictures of one of the course's worlds with all their questions, and captions of emoji scenes.
+
+    Args:
+        name: One of ``NAMES``.
+        split: One that the world has.
+        pictures: At most so many.
+        reader: Of the pictures.
+
+    Raises:
+        ValueError: If there is no such world or split.
+    """
+    if name not in NAMES:
+        raise ValueError(f"There is no world {name!r}. There are: {', '.join(NAMES)}.")
+    if name == "easy-VQA":
+        data, scenes = easy_vqa.load(split), None
+        asked = [(one.picture, one.question, one.answer, one.type) for one in data.questions]
+        seen = data.pictures[:pictures]
+    else:
+        data = {"shapes": shapes, "emoji scenes": emoji_scenes}[name].split(split, pictures=pictures)
+        asked = [(one.picture, one.text, one.answer, one.type) for one in data.questions]
+        scenes, seen = data.scenes, data.pictures
+    turns: list[list[Turn]] = [[] for _ in seen]
+    if name == "emoji scenes":
+        turns = [[caption_turn(emoji_scenes.caption(scene))] for scene in scenes]
+    for picture, *said in asked:
+        if picture < len(turns):
+            turns[picture].append(question_turn(*said))
+    return World(name, reader.read(seen), turns, scenes)
+
+
+def read_vqa(
+    questions: str | Path, annotations: str | Path, folder: str | Path, reader: PictureReader,
+    pictures: int | None = None,
+) -> World:  # fmt: skip
+    """Pictures and questions in the official layout of VQA v2, from files; see :mod:`course_utils.datasets.vqa_json`.
+
+    Args:
+        questions: The questions file.
+        annotations: The annotations file.
+        folder: Where the pictures are.
+        reader: Of the pictures.
+        pictures: At most so many; by default all.
+
+    Raises:
+        FileNotFoundError: If a file or a picture is missing.
+        ValueError: If a file is not of the official layout, or a picture cannot be read.
+    """
+    asked, files = vqa_json.load(questions, annotations, pictures_folder=folder)
+    keys = list(files)[:pictures]
+    row = {key: number for number, key in enumerate(keys)}
+    turns, annotators = [[] for _ in keys], [[] for _ in keys]
+    for one in asked:
+        if one.picture in row:
+            turns[row[one.picture]].append(question_turn(one.question, one.answer, one.type))
+            annotators[row[one.picture]].append(one.answers)
+    features = [
+        reader.read(np.stack([squared(files[key]) for key in keys[at : at + 50]])) for at in range(0, len(keys), 50)
+    ]
+    return World(Path(questions).stem, torch.cat(features), turns, annotators=annotators)
+
+
+def squared(picture: str | Path | Image.Image | np.ndarray) -> np.ndarray:
+    """Any picture, fitted into a square with white borders: (128, 128, 3) uint8.
+
+    Raises:
+        course_utils.datasets.vqa.BadPicture: If it cannot be read.
+    """
+    return np.array(ImageOps.pad(Image.fromarray(read_picture(picture)), (SIDE, SIDE), color="white"))
