@@ -108,7 +108,7 @@ def test_environment_yml_is_thin_and_agrees():
 
 
 def test_imports_are_declared():
-    optional = EXTRAS["test"] + EXTRAS["wandb"] + EXTRAS["browser"]  # for authoring.py, trackers.py, browser.py alone
+    optional = EXTRAS["test"] + EXTRAS["wandb"] + EXTRAS["browser"]  # for authoring, finetune, trackers, browser alone
     declared = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"] + optional}
     names = {"PIL": "pillow", "sklearn": "scikit-learn", "IPython": "ipython"}
     imported = set()

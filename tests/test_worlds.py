@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from course_utils import worlds
+from course_utils.datasets import emoji_scenes, shapes
+from course_utils.vlm import PictureReader
+
+
+class Reader:
+    """In place of a :class:`PictureReader`: the mean of each picture in all its features."""
+
+    def read(self, pictures):
+        means = torch.from_numpy(pictures.reshape(len(pictures), -1).mean(axis=1))
+        return means[:, None, None].expand(-1, 16, PictureReader.DIM).half()
+
+
+def test_each_picture_has_its_own_questions():
+    world = worlds.read_world("shapes", "test", 5, Reader())
+    data = shapes.split("test", pictures=5)
+    assert world.features.shape == (5, 16, PictureReader.DIM) and len(world.scenes) == 5
+    assert [(t.prompt, t.answer, t.type) for t in world.turns[3]] == [
+        (q.text, q.answer, q.type) for q in data.questions if q.picture == 3
+    ]
+
+
+def test_emoji_scenes_are_described_first():
+    world = worlds.read_world("emoji scenes", "unseen", 3, Reader())
+    scenes = emoji_scenes.split("unseen", pictures=3).scenes
+    assert [turns[0].answer for turns in world.turns] == [emoji_scenes.caption(scene) for scene in scenes]
+    assert {len(turns) for turns in world.turns} == {6}
+
+
+def test_easy_vqa_tells_no_scenes_and_no_more_pictures_than_asked_for():
+    world = worlds.read_world("easy-VQA", "test", 4, Reader())
+    assert len(world.turns) == len(world.features) == 4 and world.scenes is None
+    assert all(turns for turns in world.turns)
+
+
+def test_a_world_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="no world 'Mars'"):
+        worlds.read_world("Mars", "train", 3, Reader())
+
+
+def test_pictures_of_all_shapes_become_squares_with_white_borders():
+    found = worlds.squared(np.zeros((20, 40, 3), dtype=np.uint8))
+    assert found.shape == (128, 128, 3)
+    assert (found[:10] == 255).all() and (found[60:68] == 0).all()
