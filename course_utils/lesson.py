@@ -37,7 +37,7 @@ LESSONS = {
     "08": LessonInfo("The LSTM reasoner", cpu_seconds=60),
     "09": LessonInfo("The Transformer reasoner", cpu_seconds=140),
     "10": LessonInfo("Meet the LLM", cpu_seconds=110),
-    "11": LessonInfo("Connect pictures to the LLM", cpu_seconds=150),
+    "11": LessonInfo("Connect pictures to the LLM", cpu_seconds=180),
 }
 
 
