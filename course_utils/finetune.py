@@ -1,4 +1,4 @@
-"""Fine-tune the course's vision-language model: ``python -m course_utils.finetune --config data/seeing_llm.toml``.
+"""Fine-tune a vision-language model: ``python -m course_utils.finetune --config data/seeing_llm.toml``.
 
 Stage two of LLaVA (Liu and others, 2023): a bridge and the language model learn together to answer questions about
 pictures, of the course's worlds or of files in the layout of VQA v2. What is trained of the language model is nothing,
@@ -352,8 +352,8 @@ def search(config: Config, worlds: Sequence[World], validation: Sequence[World],
         rate = trial.suggest_float("learning_rate", config.learning_rate / 5, config.learning_rate * 5, log=True)
         rank = trial.suggest_categorical("rank", sorted({max(1, config.rank // 4), config.rank}))
         tried = dataclasses.replace(config, learning_rate=rate, rank=rank)
-        train(tried, worlds, validation, tracker=_Pruner(trial), progress=False)
-        return max(trial.storage.get_trial(trial._trial_id).intermediate_values.values())
+        _, history = train(tried, worlds, validation, tracker=_Pruner(trial), progress=False)
+        return max(history.validation)
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(seed=config.seed)

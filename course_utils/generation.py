@@ -6,7 +6,7 @@ transformers is not used here, and is what the tests compare with.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn import functional as F
@@ -86,24 +86,53 @@ def generate(
     real = torch.ones(prompt.shape[:2], dtype=torch.bool, device=prompt.device) if mask is None else mask.bool()
     _check_prompt(model, real, max_new_tokens)
     inputs = {"inputs_embeds" if prompt.is_floating_point() else "input_ids": prompt}
-    ended = torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
-    cache, tokens = None, []
-    for _ in range(max_new_tokens):
+    cache = None
+
+    def read(token: torch.Tensor | None) -> torch.Tensor:
+        nonlocal cache, inputs, real
+        if token is not None:  # the cache holds all before it
+            inputs = {"input_ids": token[:, None]}
+            real = torch.cat([real, torch.ones_like(real[:, :1])], dim=1)
         places = (real.long().cumsum(dim=-1) - 1).clamp(min=0)  # padding has no place
         places = places[:, -1:] if cache is not None else places
         out = model(
             **inputs, attention_mask=real.long(), position_ids=places, past_key_values=cache, use_cache=True,
             logits_to_keep=1,
         )  # fmt: skip
-        token = sample_next(out.logits[:, -1], temperature, top_p, generator)  # (batch,)
-        if stop is not None:
-            token = token.masked_fill(ended, stop)
-            ended = ended | (token == stop)
+        cache = out.past_key_values
+        return out.logits[:, -1]
+
+    return draw_tokens(
+        read, stop=stop, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, generator=generator
+    )
+
+
+def draw_tokens(
+    read: Callable[[torch.Tensor | None], torch.Tensor],
+    *,
+    stop: int | None,
+    max_new_tokens: int = 40,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """Draw token after token from whatever gives their logits.
+
+    Args:
+        read: Called with the token drawn last, (batch,), or None at first; gives the next logits, (batch, tokens).
+        stop: As for :func:`generate`, like the rest.
+
+    Returns:
+        The tokens, (batch, new); after ``stop`` a text is filled up with ``stop``.
+    """
+    tokens: list[torch.Tensor] = []
+    for _ in range(max_new_tokens):
+        token = sample_next(read(tokens[-1] if tokens else None), temperature, top_p, generator)  # (batch,)
+        if stop is not None and tokens:
+            token = token.masked_fill(tokens[-1] == stop, stop)
         tokens.append(token)
-        if ended.all():
+        if stop is not None and (token == stop).all():
             break
-        cache, inputs = out.past_key_values, {"input_ids": token[:, None]}  # the cache holds all before it
-        real = torch.cat([real, torch.ones_like(real[:, :1])], dim=1)
     return torch.stack(tokens, dim=1)
 
 

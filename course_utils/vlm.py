@@ -7,7 +7,7 @@ all the pictures and passes that it is used in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from course_utils.bridges import pixel_shuffle
 from course_utils.conversations import CAPTION_PROMPT, NO_TURN, Conversations, Reading, Turn, may_look
 from course_utils.datasets.vqa import to_tensor
 from course_utils.encoders.image import EfficientNetLite, trained_attribute_cnn
-from course_utils.generation import sample_next
+from course_utils.generation import draw_tokens
 from course_utils.llm import fast_dtype
 from course_utils.lora import lora_layers
 
@@ -29,9 +29,9 @@ BETWEEN_DOCUMENTS = "<|endoftext|>"  # a token of SmolLM2
 class PictureReader(nn.Module):
     """Two frozen encoders side by side: EfficientNet-Lite0 for things, :class:`AttributeCNN` for form and colour.
 
-    Each looks at the picture in a size that it can read. The first has it twice as large, up to 256 × 256 pixels, and
-    the mean of the cells that fall into each of 4 × 4; the second has 64 × 64 pixels, and 2 × 2 of its cells are
-    shuffled into one, which makes 4 × 4 too.
+    Each looks at the picture in a size that it can read. The first has it with 128 × 128 pixels if it is not larger
+    than 64 × 64, with 256 × 256 otherwise, and keeps the mean of what falls into each of 4 × 4 cells. The second has
+    64 × 64 pixels, and 2 × 2 of its cells are shuffled into one, which makes 4 × 4 too.
 
     Raises:
         course_utils.assets.AssetError: If EfficientNet's package is not in the cache and cannot be fetched.
@@ -205,63 +205,54 @@ class VisionLanguageModel(nn.Module):
         return self.llm.lm_head(self.llm.model.norm(states)).float()
 
     @torch.no_grad()
-    def complete(
-        self, features: torch.Tensor, prompts: Sequence[str], *, max_new_tokens: int = 12, stop: int | None = -1,
-        temperature: float = 0.0, top_p: float = 1.0, generator: torch.Generator | None = None,
-    ) -> list[str]:  # fmt: skip
+    def complete(self, features: torch.Tensor, prompts: Sequence[str], **sampling) -> list[str]:
         """What the model says after a prompt about each picture.
 
         Args:
             features: (batch, cells, dim).
             prompts: One for each picture.
-            max_new_tokens: At most so many are said.
-            stop: The token that ends a text: -1 for the tokenizer's, None to go on to the end.
-            temperature: As for :func:`course_utils.generation.sample_next`; 0 is greedy.
-            top_p: As for :func:`course_utils.generation.sample_next`.
-            generator: Of the random draws.
+            sampling: Goes to :func:`course_utils.generation.draw_tokens`; the tokenizer's last token stops a text.
 
         Raises:
             ValueError: If there are not as many prompts as pictures, or a prompt is empty.
         """
         if len(features) != len(prompts) or not all(prompt.strip() for prompt in prompts):
             raise ValueError(f"{len(features)} pictures and {len(prompts)} prompts: give one to each, none empty.")
-        stop = self.tokenizer.eos_token_id if stop == -1 else stop
         text = self.tokenizer(
             list(prompts), return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False
         ).to(self.llm.device)
         features = features.to(self.llm.device)
-        ended = torch.zeros(len(prompts), dtype=torch.bool, device=self.llm.device)
-        said = []
+        sampling = {"stop": self.tokenizer.eos_token_id, **sampling}
         with self.bridge.inside(self.llm.model.layers, features):
-            for scores in self._listening(features, text["input_ids"], text["attention_mask"].bool(), said):
-                token = sample_next(scores, temperature, top_p, generator)  # (batch,)
-                if stop is not None:
-                    token = token.masked_fill(ended, stop)
-                    ended = ended | (token == stop)
-                said.append(token)
-                if len(said) == max_new_tokens or ended.all():
-                    break
-        new = torch.stack(said, dim=1)
-        return [words.strip() for words in self.tokenizer.batch_decode(new, skip_special_tokens=True)]
+            read = self._reading(features, text["input_ids"], text["attention_mask"].bool())
+            new = draw_tokens(read, **sampling)
+        return [said.strip() for said in self.tokenizer.batch_decode(new, skip_special_tokens=True)]
 
-    def _listening(self, features, ids, real, said) -> Iterator[torch.Tensor]:
-        """Scores of the next token, (batch, vocabulary), again and again; ``said`` grows in between."""
+    def _reading(self, features, ids, real) -> Callable[[torch.Tensor | None], torch.Tensor]:
+        """What :func:`draw_tokens` asks for the next scores: prompts padded on the left, a picture beside each."""
         cache = DynamicCache()  # a layer below the picture keeps fewer positions than one above
         picture = self.bridge(features)
         prefix = picture.shape[1]
-        turn, place = torch.where(real, 0, NO_TURN), (real.long().cumsum(dim=1) - 1).clamp(min=0)
-        low, high = may_look(turn, place, 0), may_look(turn, place, prefix)
-        places = self._places(prefix, place)
-        while True:
+        place = (real.long().cumsum(dim=1) - 1).clamp(min=0)
+
+        def advance(ids, picture, low, high, place, places) -> torch.Tensor:
             words = self.llm.get_input_embeddings()(ids)
             words = through(self.llm, slice(0, self.enter), words, low, place, cache)
-            states = self._see(picture, words, high, places, cache)
-            yield self._scores(states[:, -1])
-            ids, place = said[-1][:, None], place[:, -1:] + 1
+            return self._scores(self._see(picture, words, high, places, cache)[:, -1])
+
+        def read(token: torch.Tensor | None) -> torch.Tensor:
+            nonlocal real, place
+            if token is None:
+                turn = torch.where(real, 0, NO_TURN)
+                low, high = may_look(turn, place, 0), may_look(turn, place, prefix)
+                return advance(ids, picture, low, high, place, self._places(prefix, place))
             real = torch.cat([real, torch.ones_like(real[:, :1])], dim=1)
-            low = real[:, None]  # (batch, 1, text so far)
+            place = place[:, -1:] + 1
+            low = real[:, None]  # (batch, 1, text so far): the new token sees all of it, and all of the picture
             high = torch.cat([torch.ones_like(low[..., :1]).expand(-1, -1, prefix), low], dim=-1)
-            picture, places = picture[:, :0], prefix + place
+            return advance(token[:, None], picture[:, :0], low, high, place, prefix + place)
+
+        return read
 
     def caption(self, features: torch.Tensor, batch_size: int = 32, **sampling) -> list[str]:
         """A caption for each picture, (pictures, cells, dim)."""
@@ -331,19 +322,3 @@ def nearest(vectors: torch.Tensor, states: torch.Tensor, words: Sequence[str], k
     centre = states.float().mean(dim=0)
     table, wanted = (F.normalize(each.float() - centre, dim=-1) for each in (states, vectors))
     return [[words[number] for number in row] for row in (wanted @ table.T).topk(k, dim=-1).indices.tolist()]
-
-
-@torch.no_grad()
-def logit_lens(
-    vectors: torch.Tensor, llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, k: int = 3
-) -> list[list[tuple[str, float]]]:
-    """The words that a vector, (n, width), would say if no layer followed: [[(word, probability), …], …].
-
-    The vector goes straight to the last norm and the scores, as in nostalgebraist's logit lens (2020).
-    """
-    scores = llm.lm_head(llm.model.norm(vectors.to(llm.dtype))).float().softmax(dim=-1)
-    values, ids = scores.topk(k, dim=-1)
-    return [
-        [(tokenizer.decode([one]), value) for one, value in zip(row.tolist(), found.tolist(), strict=True)]
-        for row, found in zip(ids, values, strict=True)
-    ]

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from course_utils import bridges, checkpoints, llm, vlm
+from course_utils import bridges, cell_names, checkpoints, llm, vlm
 from course_utils.datasets import emoji_scenes
 from course_utils.recipes import bridges as recipe
 
@@ -162,6 +162,21 @@ def described():
 @pytest.fixture(scope="module")
 def language():
     return llm.load(llm.fast_dtype())
+
+
+def test_cells_that_say_the_names_of_what_they_show_are_heard(language):
+    """An oracle names what stands alone in its cells; one that says the mean of all names does not."""
+    names = cell_names.EmojiNames(*language, enter=0)
+    data = {
+        split: recipe.Described(scenes, torch.arange(len(scenes.scenes)).view(-1, 1, 1))
+        for split in ("test", "unseen")
+        for scenes in [emoji_scenes.split(split, pictures=20)]
+    }
+    for split, side in (("test", "seen"), ("unseen", "unseen")):
+        said = torch.stack([names.cells(scene) for scene in data[split].scenes.scenes])
+        assert recipe.named_by_cells(lambda _, said=said: said, names, data[split])[side] > 0.95
+        mute = names.states.mean(dim=0).expand_as(said) + 1e-6 * torch.randn_like(said)
+        assert recipe.named_by_cells(lambda _, said=mute: said, names, data[split])[side] < 0.2
 
 
 def test_named_counts_exact_names_alone(described):

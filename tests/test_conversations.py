@@ -113,3 +113,16 @@ def test_what_was_read_ahead_comes_with_the_batch(tokenizer):
     assert batch["words"].shape == (2, len(expected), 5)
     assert batch["words"][0, :, 0].tolist() == expected
     assert batch["words"].shape[1] == batch["ids"].shape[1]
+
+
+def test_processes_share_every_batch(tokenizer):
+    features = torch.arange(11.0)[:, None, None].expand(11, 16, 4)
+    options = {"pictures": 4, "shuffle": True, "seed": 3}
+    turns = [TURNS[2]] * 11
+    whole = [batch["features"][:, 0, 0].tolist() for batch in Conversations(features, turns, tokenizer, **options)]
+    parts = [Conversations(features, turns, tokenizer, share=(number, 2), **options) for number in (0, 1)]
+    for all_of_it, *some in zip(whole, *parts, strict=True):
+        given = [batch["features"][:, 0, 0].tolist() for batch in some]
+        assert sorted(given[0] + given[1]) == sorted(all_of_it) and given[0]
+    with pytest.raises(ValueError, match="not shared evenly by 3"):
+        Conversations(features, turns, tokenizer, share=(0, 3), **options)

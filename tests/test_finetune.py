@@ -71,7 +71,7 @@ def test_a_missing_file_and_a_change_without_a_value_are_refused(tmp_path):
         finetune.read_config(tmp_path / "run.toml", ["rank"])
 
 
-def test_the_shipped_configuration_is_one():
+def test_the_configuration_of_the_three_worlds_is_one():
     config = finetune.read_config(TESTS.parent / "data" / "seeing_llm.toml")
     assert set(config.worlds) == set(finetune.NAMES)
 
@@ -81,8 +81,16 @@ def test_the_shipped_configuration_is_one():
 
 def test_training_learns_what_the_pictures_show():
     config = dataclasses.replace(CONFIG, passes=40, parts=1, learning_rate=3e-2)
-    _, history = train(config, validation=[small_llm.world(seed=1)])
+    held = small_llm.world(seed=1)
+    model, history = train(config, validation=[held])
     assert max(history.validation) > 0.9 > history.validation[0]
+    # Right is what the model also says aloud, word for word.
+    hits = vlm.answers_right(model, finetune.conversations(model, [held], 5))
+    aloud = []
+    for cells, turns in zip(held.features, held.turns, strict=True):
+        said = model.complete(cells.expand(len(turns), -1, -1), [turn.prompt for turn in turns])
+        aloud.append([text == turn.answer for text, turn in zip(said, turns, strict=True)])
+    assert hits == aloud
 
 
 @pytest.mark.parametrize("trains", finetune.TRAINS)

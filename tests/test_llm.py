@@ -116,3 +116,12 @@ def test_every_digit_is_a_token(loaded, text):
     _, tokenizer = loaded
     digits = [letter for letter in text if letter.isdigit()]
     assert [token for token in tokenizer.tokenize(text) if token.strip("Ġ").isdigit()] == digits
+
+
+@pytest.mark.parametrize(("slower", "chosen"), [(torch.float32, torch.bfloat16), (torch.bfloat16, torch.float32)])
+def test_the_type_that_multiplies_faster_is_chosen(slower, chosen, monkeypatch):
+    monkeypatch.setattr(llm, "_product", lambda dtype: 2.0 if dtype == slower else 1.0)
+    llm.fast_dtype.cache_clear()
+    assert llm.fast_dtype() == chosen
+    assert llm.fast_dtype("cuda") == torch.bfloat16
+    llm.fast_dtype.cache_clear()
