@@ -34,9 +34,14 @@ from course_utils.conversations import Conversations
 from course_utils.lesson import seed_everything
 from course_utils.metrics import accuracy_by_type, vqa_accuracy
 from course_utils.trackers import NoTracker, TensorBoardTracker, Tracker, WandbTracker
-from course_utils.worlds import NAMES, World, read_vqa, read_world
+from course_utils.worlds import NAMES, World, read_vqa, read_world, with_stones
 
-BRIDGES = {"linear": bridges.LinearProjector, "MLP": bridges.MLPProjector, "resampler": bridges.Resampler}
+BRIDGES = {
+    "linear": bridges.LinearProjector,
+    "MLP": bridges.MLPProjector,
+    "resampler": bridges.Resampler,
+    "blind": bridges.Blind,
+}
 TRAINS = ("bridge", "LoRA", "full")
 TRACKERS = ("none", "tensorboard", "wandb")
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -59,6 +64,7 @@ class Config:
         pictures_folder: Where its pictures are.
         held_out: Share of the file's pictures to validate on; the worlds have a split of their own.
         validation: Pictures of each world to validate on after every part; 0 for none.
+        stones: Share of the pictures of shapes that teach with stepping stones; see :func:`worlds.with_stones`.
         bridge: One of ``BRIDGES``.
         trains: One of ``TRAINS``: what learns beside the bridge.
         enter: The layer before which pictures join.
@@ -83,6 +89,7 @@ class Config:
     pictures_folder: str = ""
     held_out: float = 0.1
     validation: int = 100
+    stones: float = 0.0
     bridge: str = "linear"
     trains: str = "LoRA"
     enter: int = 20
@@ -251,6 +258,7 @@ def conversations(
 def read_worlds(config: Config, reader: vlm.PictureReader) -> tuple[list[World], list[World]]:
     """What to train on and what to validate on."""
     train = [read_world(name, "train", number, reader) for name, number in config.worlds.items()]
+    train = [with_stones(world, config.stones) if world.name == "shapes" else world for world in train]
     few = config.validation
     validation = [read_world(name, "validation", few, reader) for name in config.worlds] if few else []
     if config.questions:

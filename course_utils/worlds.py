@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,13 @@ from PIL import Image, ImageOps
 
 from course_utils.conversations import Turn, caption_turn, question_turn
 from course_utils.datasets import easy_vqa, emoji_scenes, shapes, vqa_json
+from course_utils.datasets.shapes_curriculum import ask_across
 from course_utils.datasets.vqa import read_picture
+from course_utils.grid import REPLACED
 from course_utils.vlm import PictureReader
 
 NAMES = ("shapes", "easy-VQA", "emoji scenes")
-SIDE = 128  # pixels to a side of a picture from a file, its borders white
+SIDE, SMALL = 128, 64  # pixels to a side of a picture from a file, its borders white
 
 
 @dataclass(frozen=True)
@@ -95,15 +97,44 @@ def read_vqa(
             turns[row[one.picture]].append(question_turn(one.question, one.answer, one.type))
             annotators[row[one.picture]].append(one.answers)
     features = [
-        reader.read(np.stack([squared(files[key]) for key in keys[at : at + 50]])) for at in range(0, len(keys), 50)
+        reader.read(np.stack([squared(files[key], SIDE) for key in keys[at : at + 50]]))
+        for at in range(0, len(keys), 50)
     ]
     return World(Path(questions).stem, torch.cat(features), turns, annotators=annotators)
 
 
-def squared(picture: str | Path | Image.Image | np.ndarray) -> np.ndarray:
-    """Any picture, fitted into a square with white borders: (128, 128, 3) uint8.
+def with_stones(world: World, share: float) -> World:
+    """Shapes, evenly for a share of its pictures, with stepping stones in place of yes/no questions across a direction.
+
+    See :mod:`course_utils.datasets.shapes_curriculum`. For training alone.
+
+    Raises:
+        ValueError: If the share is not from 0 to 1.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"stones is {share}; it is a share of the pictures, from 0 to 1.")
+    stones = ask_across(world.scenes)
+    turns = []
+    for number, some in enumerate(world.turns):
+        if int((number + 1) * share) > int(number * share):
+            mine = stones[len(REPLACED) * number :][: len(REPLACED)]
+            kept = [turn for turn in some if turn.type not in REPLACED]
+            some = kept + [question_turn(one.text, one.answer, one.type) for one in mine]
+        turns.append(some)
+    return replace(world, turns=turns)
+
+
+def squared(picture: str | Path | Image.Image | np.ndarray, side: int | None = None) -> np.ndarray:
+    """Any picture, fitted into a square with white borders: (side, side, 3) uint8.
+
+    Args:
+        picture: A file, a PIL image or an array (height, width, 3) uint8.
+        side: Pixels; by default 64 for a picture not larger than that, as shapes' are, and 128 for any other.
 
     Raises:
         course_utils.datasets.vqa.BadPicture: If it cannot be read.
     """
-    return np.array(ImageOps.pad(Image.fromarray(read_picture(picture)), (SIDE, SIDE), color="white"))
+    pixels = read_picture(picture)
+    if side is None:
+        side = SMALL if max(pixels.shape[:2]) <= SMALL else SIDE
+    return np.array(ImageOps.pad(Image.fromarray(pixels), (side, side), color="white"))

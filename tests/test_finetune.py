@@ -73,7 +73,7 @@ def test_a_missing_file_and_a_change_without_a_value_are_refused(tmp_path):
 
 def test_the_configuration_of_the_three_worlds_is_one():
     config = finetune.read_config(TESTS.parent / "data" / "seeing_llm.toml")
-    assert set(config.worlds) == set(finetune.NAMES)
+    assert set(config.worlds) == set(finetune.NAMES) and 0 < config.stones < 1
 
 
 # --- what is trained ---------------------------------------------------------------------------------------------

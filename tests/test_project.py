@@ -130,7 +130,7 @@ LAYERS = (  # what is imported stands further down
     {"results"},
     {"lesson"},
     {"plots", "training"},
-    {"trackers", "metrics", "checks", "relations"},
+    {"trackers", "metrics", "checks", "relations", "classifier"},
     {"cell_names", "worlds"},
     {"reasoners", "vlm"},
     {"rungs", "bridges"},

@@ -6,6 +6,8 @@ import torch
 
 from course_utils import worlds
 from course_utils.datasets import emoji_scenes, shapes
+from course_utils.datasets.shapes_curriculum import ask_across
+from course_utils.grid import REPLACED
 from course_utils.vlm import PictureReader
 
 
@@ -45,6 +47,27 @@ def test_a_world_that_is_not_there_is_named():
 
 
 def test_pictures_of_all_shapes_become_squares_with_white_borders():
-    found = worlds.squared(np.zeros((20, 40, 3), dtype=np.uint8))
+    found = worlds.squared(np.zeros((50, 100, 3), dtype=np.uint8))
     assert found.shape == (128, 128, 3)
     assert (found[:10] == 255).all() and (found[60:68] == 0).all()
+
+
+def test_small_pictures_stay_small_unless_asked():
+    small = np.zeros((64, 40, 3), dtype=np.uint8)
+    assert worlds.squared(small).shape == (64, 64, 3) and worlds.squared(small, 128).shape == (128, 128, 3)
+
+
+def test_stones_replace_the_yes_no_questions_across_a_direction_in_a_share_of_the_pictures():
+    world = worlds.read_world("shapes", "train", 6, Reader())
+    found = worlds.with_stones(world, 0.5)
+    kinds = [{turn.type for turn in turns} for turns in found.turns]
+    assert [set(REPLACED).isdisjoint(some) for some in kinds] == [False, True] * 3
+    assert kinds[1] >= {"colour-relation", "shape-relation"} and all(len(turns) == 8 for turns in found.turns)
+    assert found.turns[0] == world.turns[0]
+    answers = {one.text: one.answer for one in ask_across(world.scenes)[6:8]}
+    assert {turn.prompt: turn.answer for turn in found.turns[3] if turn.type.endswith("-relation")}.items() >= (
+        answers.items()
+    )
+    assert worlds.with_stones(world, 0).turns == world.turns
+    with pytest.raises(ValueError, match="share"):
+        worlds.with_stones(world, 1.5)
