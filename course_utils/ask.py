@@ -1,7 +1,7 @@
-"""Ask about a picture: ``python -m course_utils.ask --model FILE picture.png "what colour is the star?"``.
+"""Ask about a picture: ``python -m course_utils.ask picture.png "what colour is the star?"``.
 
-The model is one that :mod:`course_utils.finetune` wrote; it answers in the words of the worlds that it has learnt.
-Without a question, the picture is described.
+The model is the shipped one, or any other that :mod:`course_utils.finetune` wrote; it answers in the words of the
+worlds that it has learnt. Without a question, the picture is described.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ from course_utils.assets import AssetError
 from course_utils.checkpoints import CheckpointError
 from course_utils.conversations import CAPTION_PROMPT
 from course_utils.datasets.vqa import BadPicture
+from course_utils.paths import CHECKPOINTS
 from course_utils.worlds import squared
+
+SHIPPED = CHECKPOINTS / "seeing_llm.safetensors"  # data/seeing_llm.toml says how it was trained
 
 
 class Asker:
     """A trained model with its picture reader.
 
     Args:
-        path: Of a model that :mod:`course_utils.finetune` wrote.
+        path: Of a model that :mod:`course_utils.finetune` wrote; by default the shipped one.
 
     Raises:
         course_utils.checkpoints.CheckpointError: If there is none, or it is damaged.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path = SHIPPED) -> None:
         self.model, _ = finetune.load(path)
         self.reader = vlm.PictureReader()
 
@@ -67,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="course_utils.ask", description=__doc__.splitlines()[0])
     parser.add_argument("picture", help="a picture file of any kind and size")
     parser.add_argument("question", nargs="*", help="one question or several, each in quotes")
-    parser.add_argument("--model", required=True, metavar="FILE", help="as course_utils.finetune writes it")
+    parser.add_argument("--model", default=SHIPPED, metavar="FILE", help="as course_utils.finetune writes it")
     asked = parser.parse_args(arguments)
     try:
         asker = Asker(asked.model)

@@ -65,12 +65,12 @@ class FrozenWords:
     def read(self, rows: Sequence[tuple[int, ...]], batch_size: int = 128) -> None:
         """Read the questions that are not known yet, those of like length together."""
         new = sorted(set(rows) - self.known.keys(), key=len)
-        for start in range(0, len(new), batch_size):
-            some = new[start : start + batch_size]
+        for at in range(0, len(new), batch_size):
+            some = new[at : at + batch_size]
             ids = pad_sequence([torch.tensor(row) for row in some], batch_first=True).to(self.bert.device)
             states = self.bert(input_ids=ids, attention_mask=(ids != PAD).long()).last_hidden_state
-            for row, state in zip(some, states, strict=True):
-                self.known[row] = state[: len(row)].half().cpu()  # (pieces, 384)
+            for asked, state in zip(some, states, strict=True):
+                self.known[asked] = state[: len(asked)].half().cpu()  # (pieces, 384)
 
 
 class BertClassifier(nn.Module):
@@ -82,7 +82,7 @@ class BertClassifier(nn.Module):
         dim: Of words, cells and states inside.
     """
 
-    def __init__(self, answers: int, region_dim: int, dim: int = 256) -> None:
+    def __init__(self, answers: int, region_dim: int, dim: int = 128) -> None:
         super().__init__()
         self.standardise = Standardise(region_dim)
         self.words, self.regions = nn.Linear(MiniLM.DIM, dim), nn.Linear(region_dim, dim)

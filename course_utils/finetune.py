@@ -30,7 +30,7 @@ from torch import nn
 from course_utils import bridges, llm, lora, training, vlm
 from course_utils.cell_names import EmojiNames, ShapeNames, solve
 from course_utils.checkpoints import CheckpointError, load_weights, read_weights, save_weights
-from course_utils.conversations import Conversations
+from course_utils.conversations import Conversations, Reading
 from course_utils.lesson import seed_everything
 from course_utils.metrics import accuracy_by_type, vqa_accuracy
 from course_utils.trackers import NoTracker, TensorBoardTracker, Tracker, WandbTracker
@@ -70,6 +70,8 @@ class Config:
         enter: The layer before which pictures join.
         rank: Of LoRA's updates.
         solved: Whether a linear bridge begins at the least-squares map.
+        start: A model that this program wrote, to go on from with its bridge, its rank and its place to enter; "" to
+            begin anew.
         passes: Over the pictures.
         parts: Of a pass; the run is validated and kept after each.
         pictures: To a batch.
@@ -95,6 +97,7 @@ class Config:
     enter: int = 20
     rank: int = 32
     solved: bool = True
+    start: str = ""
     passes: int = 1
     parts: int = 10
     pictures: int = 16
@@ -245,12 +248,18 @@ class Parts:
         yield from self.batches.steps(part * len(self), (part + 1) * len(self))
 
 
-def conversations(
-    model: vlm.VisionLanguageModel, worlds: Sequence[World], pictures: int, **options
-) -> Conversations:  # fmt: skip
-    """Batches of pictures from all the worlds together, their texts read ahead where the layers below are frozen."""
+def read_texts(model: vlm.VisionLanguageModel, worlds: Sequence[World]) -> Reading:
+    """What the frozen layers below the pictures make of all that is said about some worlds."""
     turns = [some for world in worlds for some in world.turns]
-    reading = vlm.read_ahead(model.llm, model.tokenizer, turns, model.enter)
+    return vlm.read_ahead(model.llm, model.tokenizer, turns, model.enter)
+
+
+def conversations(
+    model: vlm.VisionLanguageModel, worlds: Sequence[World], pictures: int, *, reading: Reading | None = None, **options
+) -> Conversations:  # fmt: skip
+    """Batches of pictures from all the worlds together, their texts read ahead, by :func:`read_texts` if not yet."""
+    reading = read_texts(model, worlds) if reading is None else reading
+    turns = [some for world in worlds for some in world.turns]
     features = torch.cat([world.features for world in worlds])
     return Conversations(features, turns, model.tokenizer, pictures=pictures, reading=reading, **options)
 
@@ -288,7 +297,7 @@ def _split(world: World, held_out: float, seed: int) -> tuple[World, World]:
 def train(
     config: Config, worlds: Sequence[World], validation: Sequence[World] = (), *, resume: bool = False,
     tracker: Tracker | None = None, accelerator: Accelerator | None = None, progress: bool = True,
-    folder: Path | None = None,
+    folder: Path | None = None, reading: Reading | None = None,
 ) -> tuple[vlm.VisionLanguageModel, training.History]:  # fmt: skip
     """Train a model from its seed.
 
@@ -301,16 +310,22 @@ def train(
         accelerator: Of a run on several processes.
         progress: Whether to draw a progress bar.
         folder: Where the run is kept; None to keep nothing.
+        reading: Of all the texts, if :func:`read_texts` has read them for such a model before.
     """
     seed_everything(config.seed)
     model = build(config)
-    measure_bridge(model, worlds, config.solved)
+    if config.start:
+        _start(model, config)
+    else:
+        measure_bridge(model, worlds, config.solved)
     device = accelerator.device if accelerator is not None else None
     if device is not None:
         model.to(device)
     share = (accelerator.process_index, accelerator.num_processes) if accelerator is not None else (0, 1)
-    batches = conversations(model, worlds, config.pictures, shuffle=True, seed=config.seed, share=share)
-    held = conversations(model, validation, 32) if validation else None
+    batches = conversations(
+        model, worlds, config.pictures, reading=reading, shuffle=True, seed=config.seed, share=share
+    )
+    held = conversations(model, validation, 32, reading=reading) if validation else None
 
     def score(model: nn.Module) -> tuple[float, dict[str, float]]:
         table = by_type(model, held)
@@ -324,6 +339,16 @@ def train(
         tracker=tracker, accelerator=accelerator, progress=progress,
     )  # fmt: skip
     return model, history
+
+
+def _start(model: vlm.VisionLanguageModel, config: Config) -> None:
+    weights, notes = read_weights(config.start)
+    enter = notes.get("config", {}).get("enter")
+    if enter != config.enter:
+        raise ConfigError(
+            f"In {config.start} pictures join at layer {enter}, here at {config.enter}: set enter to that."
+        )
+    load_weights(model, weights, Path(config.start))
 
 
 def by_type(model: vlm.VisionLanguageModel, batches: Conversations) -> pd.DataFrame:
@@ -356,11 +381,13 @@ def search(config: Config, worlds: Sequence[World], validation: Sequence[World],
     if not validation:
         raise ConfigError("The search needs validation data: set validation to more than 0.")
 
+    reading = read_texts(build(config), [*worlds, *validation])  # the same for every trial
+
     def objective(trial: optuna.Trial) -> float:
         rate = trial.suggest_float("learning_rate", config.learning_rate / 5, config.learning_rate * 5, log=True)
         rank = trial.suggest_categorical("rank", sorted({max(1, config.rank // 4), config.rank}))
         tried = dataclasses.replace(config, learning_rate=rate, rank=rank)
-        _, history = train(tried, worlds, validation, tracker=_Pruner(trial), progress=False)
+        _, history = train(tried, worlds, validation, tracker=_Pruner(trial), progress=False, reading=reading)
         return max(history.validation)
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -435,7 +462,9 @@ def _run(config: Config, asked: argparse.Namespace) -> int:
     if accelerator.is_main_process:
         save(model, config, folder / "model.safetensors")
         if asked.ship:
-            save(model, config, asked.ship, {"command": f"python -m course_utils.finetune --config {asked.config}"})
+            command = ["python -m course_utils.finetune --config", asked.config]
+            command += [f"--set {change}" for change in asked.set]
+            save(model, config, asked.ship, {"command": " ".join(command), "seconds": round(history.seconds)})
         (folder / "history.json").write_text(json.dumps(dataclasses.asdict(history)), encoding="utf-8")
         for world in validation:
             print(world.name, by_type(model, conversations(model, [world], 32)).to_string(index=False), sep="\n")

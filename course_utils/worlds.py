@@ -113,6 +113,8 @@ def with_stones(world: World, share: float) -> World:
     """
     if not 0 <= share <= 1:
         raise ValueError(f"stones is {share}; it is a share of the pictures, from 0 to 1.")
+    if not share:
+        return world
     stones = ask_across(world.scenes)
     turns = []
     for number, some in enumerate(world.turns):
