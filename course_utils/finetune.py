@@ -464,7 +464,8 @@ def _run(config: Config, asked: argparse.Namespace) -> int:
         if asked.ship:
             command = ["python -m course_utils.finetune --config", asked.config]
             command += [f"--set {change}" for change in asked.set]
-            save(model, config, asked.ship, {"command": " ".join(command), "seconds": round(history.seconds)})
+            about = {"command": " ".join(command), "seconds": round(history.seconds), "by_type": history.by_type}
+            save(model, config, asked.ship, about)
         (folder / "history.json").write_text(json.dumps(dataclasses.asdict(history)), encoding="utf-8")
         for world in validation:
             print(world.name, by_type(model, conversations(model, [world], 32)).to_string(index=False), sep="\n")

@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 
 from course_utils import assets, authoring, benchmark, bootstrap, homework, ladder
 from course_utils.paths import DATA
+from course_utils.recipes import seeing
 
 ROOT = authoring.ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -182,6 +183,7 @@ def test_the_readme_quotes_the_measured_results():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert benchmark.results_table() in readme
     assert ladder.results_table() in readme
+    assert seeing.results_table() in readme
 
 
 def test_the_readme_lists_every_lesson():
