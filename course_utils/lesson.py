@@ -38,7 +38,7 @@ LESSONS = {
     "09": LessonInfo("The Transformer reasoner", cpu_seconds=140),
     "10": LessonInfo("Meet the LLM", cpu_seconds=110),
     "11": LessonInfo("Connect pictures to the LLM", cpu_seconds=180),
-    "12": LessonInfo("VQA fine-tuning", cpu_seconds=150),
+    "12": LessonInfo("VQA fine-tuning", cpu_seconds=130),
 }
 
 

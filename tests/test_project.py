@@ -199,6 +199,7 @@ def test_every_module_has_its_tests():
         "paths": "project", "benchmark": "project", "reasoners": "models",
         "encoded": "models", "image": "image_encoders", "text": "text_encoders", "grid_cnn": "image_encoders",
         "compare_encoders": "image_encoders", "attribute_cnn": "image_encoders", "looks": "attention",
+        "finetuning": "seeing",
     }  # fmt: skip
     assert [m.name for m in modules if f"test_{elsewhere.get(m.stem, m.stem)}.py" not in tested] == []
 
