@@ -15,13 +15,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from course_utils.alignment.attention import DotProductAttention
 from course_utils.bridges import Standardise
-from course_utils.conversations import CAPTION_PROMPT
 from course_utils.datasets.vqa import NO_ANSWER, PAD
 from course_utils.encoders.text import MiniLM
 from course_utils.reasoners import state_at_last_word
-from course_utils.worlds import World
+from course_utils.vlm import PictureReader
+from course_utils.worlds import World, only_questions
 
-CELLS = 16  # of a picture
+CELLS = PictureReader.SIDE**2  # of a picture
 
 
 class WordPieces:
@@ -123,9 +123,7 @@ class WorldBatches:
         self, worlds: Sequence[World], pieces: WordPieces, words: FrozenWords, answers: Sequence[str],
         pictures: int = 32, shuffle: bool = False, seed: int = 0,
     ) -> None:  # fmt: skip
-        self.turns = [
-            [turn for turn in turns if turn.prompt != CAPTION_PROMPT] for world in worlds for turns in world.turns
-        ]
+        self.turns = [turns for world in worlds for turns in only_questions(world).turns]
         self.features = torch.cat([world.features for world in worlds])
         self.words, self.number = words, {answer: number for number, answer in enumerate(answers)}
         self.pictures, self.shuffle, self.seed, self.epoch = pictures, shuffle, seed, 0

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from course_utils.conversations import Turn, caption_turn, question_turn
+from course_utils.conversations import CAPTION_PROMPT, Turn, caption_turn, question_turn
 from course_utils.datasets import easy_vqa, emoji_scenes, shapes, vqa_json
 from course_utils.datasets.shapes_curriculum import ask_across
 from course_utils.datasets.vqa import read_picture
@@ -101,6 +101,11 @@ def read_vqa(
         for at in range(0, len(keys), 50)
     ]
     return World(Path(questions).stem, torch.cat(features), turns, annotators=annotators)
+
+
+def only_questions(world: World) -> World:
+    """A world without its captions."""
+    return replace(world, turns=[[turn for turn in turns if turn.prompt != CAPTION_PROMPT] for turns in world.turns])
 
 
 def with_stones(world: World, share: float) -> World:

@@ -19,19 +19,20 @@ import pandas as pd
 import torch
 
 from course_utils import finetune, results, training, vlm
+from course_utils.ask import SHIPPED
 from course_utils.checkpoints import load_frozen, read_weights, save_weights
 from course_utils.classifier import BertClassifier, FrozenWords, WordPieces, WorldBatches
-from course_utils.conversations import CAPTION_PROMPT, Turn
+from course_utils.conversations import Turn
 from course_utils.datasets import emoji_scenes
 from course_utils.encoders.text import MiniLM
 from course_utils.lesson import seed_everything
 from course_utils.metrics import accuracy_by_type
 from course_utils.paths import CHECKPOINTS, DATA
-from course_utils.worlds import World, read_world
+from course_utils.worlds import World, only_questions, read_world
 
 RESULTS = DATA / "seeing.csv"
 CONFIG = DATA / "seeing_llm.toml"
-MODEL = CHECKPOINTS / "seeing_llm.safetensors"
+MODEL = SHIPPED
 CLASSIFIER = CHECKPOINTS / "seeing_classifier.safetensors"
 BLIND, CLASSIC, SEEING = "commonest answer", "BERT + attention + LSTM", "language model with LoRA"
 METHODS = (BLIND, CLASSIC, SEEING)
@@ -48,12 +49,7 @@ EPOCHS, LEARNING_RATE = 4, 1e-3  # of the classifier
 
 def questions(world: World) -> list[Turn]:
     """All that is asked about a world, captions left out."""
-    return [turn for turns in world.turns for turn in turns if turn.prompt != CAPTION_PROMPT]
-
-
-def only_questions(world: World) -> World:
-    """A world without its captions."""
-    return replace(world, turns=[[turn for turn in turns if turn.prompt != CAPTION_PROMPT] for turns in world.turns])
+    return [turn for turns in only_questions(world).turns for turn in turns]
 
 
 # --- a baseline that never looks --------------------------------------------------------------------------------
