@@ -19,7 +19,7 @@ from course_utils.datasets.vqa import BadPicture
 from course_utils.paths import CHECKPOINTS
 from course_utils.worlds import squared
 
-SHIPPED = CHECKPOINTS / "seeing_llm.safetensors"  # data/seeing_llm.toml says how it was trained
+SHIPPED = CHECKPOINTS / "seeing_llm.safetensors"  # data/seeing_llm.toml and seeing_llm_late.toml made it
 
 
 class Asker:

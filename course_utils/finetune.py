@@ -34,10 +34,11 @@ from course_utils.conversations import Conversations, Reading
 from course_utils.lesson import seed_everything
 from course_utils.metrics import accuracy_by_type, vqa_accuracy
 from course_utils.trackers import NoTracker, TensorBoardTracker, Tracker, WandbTracker
-from course_utils.worlds import NAMES, World, read_vqa, read_world, with_stones
+from course_utils.worlds import NAMES, World, read_vqa, read_world, with_more, with_stones
 
 BRIDGES = {
     "linear": bridges.LinearProjector,
+    "placed": bridges.PlacedProjector,
     "MLP": bridges.MLPProjector,
     "resampler": bridges.Resampler,
     "blind": bridges.Blind,
@@ -65,13 +66,15 @@ class Config:
         held_out: Share of the file's pictures to validate on; the worlds have a split of their own.
         validation: Pictures of each world to validate on after every part; 0 for none.
         stones: Share of the pictures of shapes that teach with stepping stones; see :func:`worlds.with_stones`.
+        more: How often more the questions that are learnt late are asked about a picture; see
+            :func:`worlds.with_more`.
         bridge: One of ``BRIDGES``.
         trains: One of ``TRAINS``: what learns beside the bridge.
         enter: The layer before which pictures join.
         rank: Of LoRA's updates.
         solved: Whether a linear bridge begins at the least-squares map.
-        start: A model that this program wrote, to go on from with its bridge, its rank and its place to enter; "" to
-            begin anew.
+        start: A model that this program wrote, to go on from with its rank and its place to enter; "" to begin anew.
+            What the bridge has and the model's had not, begins as in a new one.
         passes: Over the pictures.
         parts: Of a pass; the run is validated and kept after each.
         pictures: To a batch.
@@ -92,6 +95,7 @@ class Config:
     held_out: float = 0.1
     validation: int = 100
     stones: float = 0.0
+    more: int = 0
     bridge: str = "linear"
     trains: str = "LoRA"
     enter: int = 20
@@ -268,6 +272,7 @@ def read_worlds(config: Config, reader: vlm.PictureReader) -> tuple[list[World],
     """What to train on and what to validate on."""
     train = [read_world(name, "train", number, reader) for name, number in config.worlds.items()]
     train = [with_stones(world, config.stones) if world.name == "shapes" else world for world in train]
+    train = [with_more(world, config.more) for world in train]
     few = config.validation
     validation = [read_world(name, "validation", few, reader) for name in config.worlds] if few else []
     if config.questions:
@@ -348,7 +353,8 @@ def _start(model: vlm.VisionLanguageModel, config: Config) -> None:
         raise ConfigError(
             f"In {config.start} pictures join at layer {enter}, here at {config.enter}: set enter to that."
         )
-    load_weights(model, weights, Path(config.start))
+    added = {name: own for name, own in model.bridge.state_dict(prefix="bridge.").items() if name not in weights}
+    load_weights(model, weights | added, Path(config.start))
 
 
 def by_type(model: vlm.VisionLanguageModel, batches: Conversations) -> pd.DataFrame:
@@ -460,17 +466,23 @@ def _run(config: Config, asked: argparse.Namespace) -> int:
     finally:
         tracker.close()
     if accelerator.is_main_process:
-        save(model, config, folder / "model.safetensors")
-        if asked.ship:
-            command = ["python -m course_utils.finetune --config", asked.config]
-            command += [f"--set {change}" for change in asked.set]
-            about = {"command": " ".join(command), "seconds": round(history.seconds), "by_type": history.by_type}
-            save(model, config, asked.ship, about)
+        about = _about(config, asked, history)
+        for path in (folder / "model.safetensors", *([asked.ship] if asked.ship else [])):
+            save(model, config, path, about)
         (folder / "history.json").write_text(json.dumps(dataclasses.asdict(history)), encoding="utf-8")
         for world in validation:
             print(world.name, by_type(model, conversations(model, [world], 32)).to_string(index=False), sep="\n")
     accelerator.end_training()
     return 0
+
+
+def _about(config: Config, asked: argparse.Namespace, history: training.History) -> dict:
+    """How a model was made: its command, its seconds, its validation by type, and the same of what it began from."""
+    command = " ".join(["python -m course_utils.finetune --config", asked.config, *(f"--set {c}" for c in asked.set)])
+    about = {"command": command, "seconds": round(history.seconds), "by_type": history.by_type}
+    if config.start:
+        about["start"] = {name: note for name, note in read_weights(config.start)[1].items() if name in about}
+    return about
 
 
 if __name__ == "__main__":

@@ -11,13 +11,14 @@ import torch
 from PIL import Image, ImageOps
 
 from course_utils.conversations import CAPTION_PROMPT, Turn, caption_turn, question_turn
-from course_utils.datasets import easy_vqa, emoji_scenes, shapes, vqa_json
-from course_utils.datasets.shapes_curriculum import ask_across
+from course_utils.datasets import easy_vqa, emoji_curriculum, emoji_scenes, shapes, shapes_curriculum, vqa_json
 from course_utils.datasets.vqa import read_picture
 from course_utils.grid import REPLACED
 from course_utils.vlm import PictureReader
 
 NAMES = ("shapes", "easy-VQA", "emoji scenes")
+# Types of shapes whose answers are not names: "yes", "no" and numbers.
+LEARNT_LATE = ("exist", "number", "exist-relation", "count-relation", "verify-relation")
 SIDE, SMALL = 128, 64  # pixels to a side of a picture from a file, its borders white
 
 
@@ -120,7 +121,7 @@ def with_stones(world: World, share: float) -> World:
         raise ValueError(f"stones is {share}; it is a share of the pictures, from 0 to 1.")
     if not share:
         return world
-    stones = ask_across(world.scenes)
+    stones = shapes_curriculum.ask_across(world.scenes)
     turns = []
     for number, some in enumerate(world.turns):
         if int((number + 1) * share) > int(number * share):
@@ -128,6 +129,26 @@ def with_stones(world: World, share: float) -> World:
             kept = [turn for turn in some if turn.type not in REPLACED]
             some = kept + [question_turn(one.text, one.answer, one.type) for one in mine]
         turns.append(some)
+    return replace(world, turns=turns)
+
+
+def with_more(world: World, times: int) -> World:
+    """A world with more questions of the types that are learnt late, where its scenes are known. For training alone.
+
+    See the curricula beside the data sets. About shapes, what is answered by yes, no or a number is asked ``times``
+    times more; about emoji scenes, whether each of its things is there, as many others, and how many there are of
+    three kinds.
+    """
+    if not times or world.scenes is None:
+        return world
+    if world.name == "shapes":
+        again = shapes_curriculum.ask_again(world.scenes, LEARNT_LATE, times)
+    else:
+        again = emoji_curriculum.ask_again(world.scenes)
+    turns = []
+    for some, more in zip(world.turns, again, strict=True):
+        new = [question_turn(one.text, one.answer, one.type) for one in more]
+        turns.append(list(dict.fromkeys([*some, *new])))
     return replace(world, turns=turns)
 
 

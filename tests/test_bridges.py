@@ -23,6 +23,7 @@ def small(kind: str) -> bridges.Bridge:
     torch.manual_seed(1)
     return {
         "linear": lambda: bridges.LinearProjector(DIM, WIDTH),
+        "placed": lambda: bridges.PlacedProjector(DIM, WIDTH),
         "mlp": lambda: bridges.MLPProjector(DIM, WIDTH),
         "resampler": lambda: bridges.Resampler(DIM, WIDTH, queries=7, inner=16, heads=2),
         "gated": lambda: bridges.GatedCrossAttention(DIM, WIDTH, before=(0, 2)),
@@ -49,10 +50,19 @@ def test_a_grid_that_does_not_divide_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("kind", "tokens"), [("linear", 16), ("mlp", 16), ("resampler", 7), ("gated", 0), ("blind", 3)]
+    ("kind", "tokens"), [("linear", 16), ("placed", 16), ("mlp", 16), ("resampler", 7), ("gated", 0), ("blind", 3)]
 )
 def test_picture_tokens_have_the_width_of_words(kind, tokens, features):
     assert small(kind)(features).shape == (5, tokens, WIDTH)
+
+
+def test_a_placed_projector_begins_as_the_linear_one_and_can_tell_cells_apart(features):
+    linear, placed = small("linear"), small("placed")
+    torch.testing.assert_close(placed(features), linear(features))
+    alike = features[:, :1].expand(-1, 16, -1)
+    assert placed(alike).std(dim=1).max() < 1e-5  # the same content says the same in every cell ...
+    nn.init.normal_(placed.places)
+    torch.testing.assert_close(placed(alike) - linear(alike), placed.voice.loudness * placed.places.expand(5, -1, -1))
 
 
 @pytest.mark.parametrize("kind", ["linear", "mlp", "resampler", "blind"])

@@ -14,8 +14,9 @@ import small_llm
 import torch
 
 from course_utils import finetune, llm, training, vlm
-from course_utils.checkpoints import CheckpointError
+from course_utils.checkpoints import CheckpointError, read_weights
 from course_utils.finetune import Config, ConfigError
+from course_utils.recipes import seeing
 
 TESTS = Path(__file__).parent
 CONFIG = Config(worlds={"shapes": 1}, enter=1, rank=4, pictures=6, parts=2, passes=3, learning_rate=1e-2)
@@ -71,9 +72,12 @@ def test_a_missing_file_and_a_change_without_a_value_are_refused(tmp_path):
         finetune.read_config(tmp_path / "run.toml", ["rank"])
 
 
-def test_the_configuration_of_the_three_worlds_is_one():
-    config = finetune.read_config(TESTS.parent / "data" / "seeing_llm.toml")
-    assert set(config.worlds) == set(finetune.NAMES) and 0 < config.stones < 1
+def test_the_configurations_of_the_shipped_model_follow_each_other():
+    first, late = (finetune.read_config(path) for path in (seeing.CONFIG, seeing.LATE))
+    assert set(first.worlds) == set(late.worlds) == set(finetune.NAMES)
+    assert late.start == f"{first.folder}/model.safetensors"
+    assert (first.enter, first.rank, first.trains) == (late.enter, late.rank, late.trains)
+    assert 0 < first.stones < 1 and not first.start and late.more > 0
 
 
 # --- what is trained ---------------------------------------------------------------------------------------------
@@ -113,6 +117,8 @@ def test_a_run_goes_on_from_what_another_learnt(tmp_path):
     finetune.save(first, CONFIG, path)
     fresh, on = (train(dataclasses.replace(CONFIG, passes=1, parts=1, start=start))[1] for start in ("", str(path)))
     assert on.loss[0] == pytest.approx(history.loss[-1], abs=0.5) and on.loss[0] < fresh.loss[0] - 2
+    placed = dataclasses.replace(CONFIG, bridge="placed", passes=1, parts=1, start=str(path))
+    assert train(placed)[1].loss[0] == pytest.approx(on.loss[0], abs=1e-4)  # places begin at 0
     with pytest.raises(CheckpointError, match="first.safetensors"):
         train(dataclasses.replace(CONFIG, rank=2 * CONFIG.rank, start=str(path)))
     with pytest.raises(ConfigError, match="join at layer 1, here at 2"):
@@ -226,6 +232,18 @@ def test_the_program_trains_measures_and_ships(tmp_path, worlds, capsys):
     assert "colour" in shown and "accuracy" in shown
     assert ship.exists() and (tmp_path / "run" / "history.json").exists()
     assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+    notes = read_weights(ship)[1]
+    assert notes["command"].endswith("run.toml --set tracker=tensorboard") and set(notes["by_type"]) >= {"colour"}
+    assert notes == read_weights(tmp_path / "run" / "model.safetensors")[1] and "start" not in notes
+
+
+def test_a_model_says_what_it_began_from(tmp_path, worlds):
+    assert program(tmp_path) == 0
+    first = tmp_path / "first.safetensors"
+    (tmp_path / "run" / "model.safetensors").rename(first)
+    assert program(tmp_path, "--set", f"start={first.as_posix()}", "--set", "folder=" + str(tmp_path / "on")) == 0
+    told, before = read_weights(tmp_path / "on" / "model.safetensors")[1]["start"], read_weights(first)[1]
+    assert set(told) == {"command", "seconds", "by_type"} and told.items() <= before.items()
 
 
 def test_the_program_says_what_is_wrong(tmp_path, worlds, capsys):

@@ -9,7 +9,7 @@ from course_utils import finetune, vlm
 from course_utils.ask import SHIPPED
 from course_utils.checkpoints import read_weights
 from course_utils.conversations import caption_turn, question_turn
-from course_utils.datasets import emoji_scenes
+from course_utils.datasets import easy_vqa, emoji_scenes
 from course_utils.encoders.text import MiniLM
 from course_utils.recipes import finetuning, seeing
 from course_utils.worlds import World, read_world
@@ -72,8 +72,8 @@ def test_every_method_was_asked_everything():
 
 def test_a_classifier_is_trained_and_asked():
     world = small_llm.world(48)
-    bert = MiniLM()
-    model, answers = seeing.train_classifier([world], [small_llm.world(8, seed=2)], bert, epochs=4, progress=False)
+    held, bert = small_llm.world(8, seed=2), MiniLM()
+    model, answers = seeing.train_classifier([([world], [held])] * 2, bert, epochs=2, progress=False)
     assert answers == ["blue", "green", "no", "red", "yes"]
     right = seeing.right_answers(seeing.CLASSIC, (model, answers, bert), small_llm.world(40, seed=1))
     assert len(right) == 80 and sum(right) > 60
@@ -84,8 +84,9 @@ def test_a_classifier_is_trained_and_asked():
 
 def test_the_shipped_model_is_the_configured_one_and_small():
     notes = read_weights(seeing.MODEL)[1]
-    config = finetune.read_config(seeing.CONFIG)
-    assert notes["config"]["worlds"] == config.worlds and notes["config"]["rank"] == config.rank
+    late = finetune.read_config(seeing.LATE)
+    assert finetune.Config(**notes["config"]) == late
+    assert seeing.LATE.name in notes["command"] and seeing.CONFIG.name in notes["start"]["command"]
     assert seeing.MODEL == SHIPPED and SHIPPED.stat().st_size < 15e6
 
 
@@ -124,5 +125,8 @@ def test_seeing_pays():
 
 def test_the_training_questions_are_read_without_pictures():
     config = finetune.Config(worlds={"shapes": 3, "emoji scenes": 2}, stones=0.5)
-    asked = seeing.training_questions(config)
-    assert len(asked) == 3 * 8 + 2 * 5 and {"shape-relation", "relation", "colour"} <= {turn.type for turn in asked}
+    asked = seeing.training_questions([config, finetune.Config(worlds={"easy-VQA": 1})])
+    easy = [one for one in easy_vqa.load("train").questions if one.picture == 0]
+    assert len(asked) == 3 * 8 + 2 * 5 + len(easy) and {"shape-relation", "relation", "colour"} <= {
+        turn.type for turn in asked
+    }

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from course_utils.datasets import shapes
-from course_utils.datasets.shapes_curriculum import QUERIES, ask_across
+from course_utils.datasets.shapes_curriculum import QUERIES, ask_across, ask_again
 
 
 @settings(max_examples=20, deadline=None)
@@ -49,3 +49,20 @@ def test_a_scene_of_one_thing_is_named():
     (scene,) = shapes.generate(1, 0).scenes
     with pytest.raises(ValueError, match="Scene 0 has no thing whose colour"):
         ask_across([shapes.Scene(scene.things[:1], scene.background)])
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 100))
+def test_what_is_asked_again_is_answered_by_the_scene_and_asked_once(scenes_seed, seed):
+    data = shapes.generate(4, scenes_seed)
+    again = ask_again(data.scenes, ("exist", "number"), 3, seed)
+    for picture, (scene, asked) in enumerate(zip(data.scenes, again, strict=True)):
+        assert {question.type for question in asked} == {"exist", "number"}
+        assert len({question.text for question in asked}) == len(asked) <= 6
+        for question in asked:
+            assert question.picture == picture and question.answer == shapes.execute(question.program, scene)
+
+
+def test_yes_and_no_are_as_frequent_when_asked_again():
+    asked = [one for some in ask_again(shapes.split("train", pictures=300).scenes, ("exist",), 3) for one in some]
+    assert sum(one.answer == "yes" for one in asked) / len(asked) == pytest.approx(0.5, abs=0.05)

@@ -71,3 +71,22 @@ def test_stones_replace_the_yes_no_questions_across_a_direction_in_a_share_of_th
     assert worlds.with_stones(world, 0).turns == world.turns
     with pytest.raises(ValueError, match="share"):
         worlds.with_stones(world, 1.5)
+
+
+def test_more_questions_are_of_the_late_types_and_none_comes_twice():
+    world = worlds.read_world("shapes", "train", 4, Reader())
+    found = worlds.with_more(world, 2)
+    for before, after in zip(world.turns, found.turns, strict=True):
+        assert after[: len(before)] == before and len(set(after)) == len(after)
+        assert {turn.type for turn in after[len(before) :]} == set(worlds.LEARNT_LATE)
+        assert len(after) <= len(before) + 2 * len(worlds.LEARNT_LATE)
+    assert worlds.with_more(world, 0) is world
+
+
+def test_more_questions_of_emoji_scenes_come_behind_theirs_and_easy_vqa_has_none():
+    world = worlds.read_world("emoji scenes", "train", 3, Reader())
+    for before, after in zip(world.turns, worlds.with_more(world, 1).turns, strict=True):
+        assert after[: len(before)] == before
+        assert {turn.type for turn in after[len(before) :]} == {"exist", "count"}
+    easy = worlds.read_world("easy-VQA", "test", 3, Reader())
+    assert worlds.with_more(easy, 1) is easy

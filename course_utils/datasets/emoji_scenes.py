@@ -193,7 +193,8 @@ def phrase(thing: Emoji) -> str:
     return f"{'an' if called[0] in 'aeiou' else 'a'} {called}"
 
 
-def _is_there(thing: Emoji) -> str:
+def is_there(thing: Emoji) -> str:
+    """How a question about a thing begins: "is there", or "are there" for grapes."""
     return "are there" if name(thing) in _PLURAL else "is there"
 
 
@@ -383,13 +384,13 @@ class _Maker:
     # Questions, each as (text, answer)
 
     def _exist(self, there: list[Emoji]) -> tuple[str, str]:
-        is_there, alike = self.exist_cards.deal()
-        if is_there:
+        present, alike = self.exist_cards.deal()
+        if present:
             named = self._least_led(filter(self._may_answer, there), self.exist_lead)
         else:
             named = self._absent(there, alike, int(self.unseen), self.exist_lead)
-        self.exist_lead[named.code] += 1 if is_there else -1
-        return f"{_is_there(named)} {phrase(named)}?", "yes" if is_there else "no"
+        self.exist_lead[named.code] += 1 if present else -1
+        return f"{is_there(named)} {phrase(named)}?", "yes" if present else "no"
 
     def _what(self, there: list[Emoji]) -> tuple[str, str]:
         answer = self.rng.choice(self._alone(there))
@@ -402,7 +403,7 @@ class _Maker:
         self.choice_lead[answer.code] += 1
         self.choice_lead[other.code] -= 1
         one, two = (answer, other) if first else (other, answer)
-        return f"{_is_there(one)} {phrase(one)} or {phrase(two)}?", name(answer)
+        return f"{is_there(one)} {phrase(one)} or {phrase(two)}?", name(answer)
 
     def _relation(self, relations: list[tuple[Placed, str, Placed]]) -> tuple[str, str]:
         anchor, side, answer = self.rng.choice(relations)

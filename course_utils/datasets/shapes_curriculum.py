@@ -1,5 +1,6 @@
-"""Stepping stones: questions whose answer names what stands where a relation points. For training alone.
+"""Questions about shapes for training alone: stepping stones, and more of what is asked too seldom.
 
+A stepping stone is a question whose answer names what stands where a relation points.
 "Is there a star left of the green circle?" has two answers, so balanced that only a model which finds the circle, and
 looks left of it, and knows a star can tell them apart: until all three work, none of them pays. "What colour is the
 star left of the green circle?" has eight answers, and each step on the way there pays at once. No split of shapes asks
@@ -16,6 +17,7 @@ from course_utils.datasets.shapes_questions import (
     DIRECTIONS,
     ONE_WORD,
     THING,
+    Balance,
     Chance,
     Description,
     Program,
@@ -43,6 +45,23 @@ def ask_across(scenes: Sequence[Scene], seed: int = 1) -> list[Question]:
     """
     chance = Chance(np.random.Generator(np.random.PCG64([seed, 2])))
     return [_ask(scene, query, picture, chance) for picture, scene in enumerate(scenes) for query in QUERIES]
+
+
+def ask_again(scenes: Sequence[Scene], types: Sequence[str], times: int, seed: int = 1) -> list[list[Question]]:
+    """For each scene, more questions of some types, each text once; at most ``times`` of a type.
+
+    Args:
+        scenes: Those of shapes.
+        types: Of ``shapes_questions.TYPES``.
+        times: How often each type is asked.
+        seed: The same gives the same questions.
+    """
+    balance = Balance(Chance(np.random.Generator(np.random.PCG64([seed, 3]))))
+    again = []
+    for picture, scene in enumerate(scenes):
+        asked = [one for _ in range(times) for one in balance.ask(scene, picture) if one.type in types]
+        again.append(list({one.text: one for one in asked}.values()))
+    return again
 
 
 def _ask(scene: Scene, query: str, picture: int, chance: Chance) -> Question:

@@ -1,8 +1,9 @@
 """Who sees what: ``python -m course_utils.recipes.seeing`` writes data/seeing.csv.
 
-The language model that ``python -m course_utils.finetune --config data/seeing_llm.toml`` trained, a classifier of the
-classic kind trained here on the same questions about the same pictures, and a baseline that never looks, all asked the
-test questions of the three worlds. The classifier is shipped as ``seeing_classifier``.
+The language model that ``python -m course_utils.finetune`` trained in two parts, with ``data/seeing_llm.toml`` and then
+``data/seeing_llm_late.toml``; a classifier of the classic kind trained here on the same questions about the same
+pictures, in the same two parts; and a baseline that never looks. All are asked the test questions of the three worlds.
+The classifier is shipped as ``seeing_classifier``.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from course_utils.paths import CHECKPOINTS, DATA
 from course_utils.worlds import World, only_questions, read_world
 
 RESULTS = DATA / "seeing.csv"
-CONFIG = DATA / "seeing_llm.toml"
+CONFIG, LATE = DATA / "seeing_llm.toml", DATA / "seeing_llm_late.toml"  # the two parts of the model's training
 MODEL = SHIPPED
 CLASSIFIER = CHECKPOINTS / "seeing_classifier.safetensors"
 BLIND, CLASSIC, SEEING = "commonest answer", "BERT + attention + LSTM", "language model with LoRA"
@@ -87,18 +88,27 @@ def answers_of(worlds: Sequence[World]) -> list[str]:
 
 
 def train_classifier(
-    worlds: Sequence[World], validation: Sequence[World], bert: MiniLM, seed: int = 0, epochs: int = EPOCHS,
+    parts: Sequence[tuple[Sequence[World], Sequence[World]]], bert: MiniLM, seed: int = 0, epochs: int = EPOCHS,
     progress: bool = True,
 ) -> tuple[BertClassifier, list[str]]:  # fmt: skip
-    """The classifier and its answers, after some passes over all questions of the worlds."""
+    """The classifier and its answers, after some passes over all questions of the first part, then of the next.
+
+    Args:
+        parts: Worlds to train on, and to validate on, of each part.
+        bert: Reads the questions.
+        seed: Of weights and order.
+        epochs: Of each part.
+        progress: Whether to draw progress bars.
+    """
     seed_everything(seed)
-    answers = answers_of(worlds)
+    answers = answers_of([world for worlds, _ in parts for world in worlds])
     model = BertClassifier(len(answers), vlm.PictureReader.DIM)
-    model.standardise.measure(torch.cat([world.features[:1000] for world in worlds]))
+    model.standardise.measure(torch.cat([world.features[:1000] for world in parts[0][0]]))
     pieces, words = WordPieces(bert), FrozenWords(bert)
-    batches = WorldBatches(worlds, pieces, words, answers, pictures=16, shuffle=True, seed=seed)
-    held = WorldBatches(validation, pieces, words, answers)
-    training.fit(model, batches, held, epochs=epochs, learning_rate=LEARNING_RATE, progress=progress)
+    for worlds, validation in parts:
+        batches = WorldBatches(worlds, pieces, words, answers, pictures=16, shuffle=True, seed=seed)
+        held = WorldBatches(validation, pieces, words, answers)
+        training.fit(model, batches, held, epochs=epochs, learning_rate=LEARNING_RATE, progress=progress)
     return model, answers
 
 
@@ -198,18 +208,18 @@ def measure(models: dict[str, object], worlds: Sequence[tuple[World, str]], path
     return table
 
 
-def ship_classifier(worlds: Sequence[World], validation: Sequence[World], bert: MiniLM) -> None:
+def ship_classifier(parts: Sequence[tuple[Sequence[World], Sequence[World]]], bert: MiniLM) -> None:
     """Train the classifier on the diet of the language model, and store it."""
     began = time.process_time()
-    classifier, answers = train_classifier(worlds, validation, bert)
+    classifier, answers = train_classifier(parts, bert)
     about = {"command": "python -m course_utils.recipes.seeing", "answers": answers}
     save_weights(vlm.compact(classifier), CLASSIFIER, about | {"cpu_seconds": round(time.process_time() - began)})
 
 
-def training_questions(config: finetune.Config) -> list[Turn]:
-    """What the language model was asked in training; no picture is read."""
-    worlds, _ = finetune.read_worlds(replace(config, validation=0), NoPictures())
-    return [turn for world in worlds for turn in questions(world)]
+def training_questions(configs: Sequence[finetune.Config]) -> list[Turn]:
+    """What the language model was asked in the parts of its training; no picture is read."""
+    parts = [finetune.read_worlds(replace(config, validation=0), NoPictures())[0] for config in configs]
+    return [turn for worlds in parts for world in worlds for turn in questions(world)]
 
 
 class NoPictures:
@@ -222,10 +232,11 @@ class NoPictures:
 
 def main(train: bool = True) -> None:
     """Measure all three, after training the classifier unless the shipped one is to be kept."""
-    reader, bert, config = vlm.PictureReader(), MiniLM(), finetune.read_config(CONFIG)
+    reader, bert = vlm.PictureReader(), MiniLM()
+    configs = [finetune.read_config(path) for path in (CONFIG, LATE)]
     if train:
-        ship_classifier(*finetune.read_worlds(config, reader), bert)
-    commonest = Commonest(training_questions(config))
+        ship_classifier([finetune.read_worlds(config, reader) for config in configs], bert)
+    commonest = Commonest(training_questions(configs))
     models = {BLIND: commonest, CLASSIC: (*trained_classifier(), bert), SEEING: finetune.load(MODEL)[0]}
     measure(models, [(read_world(*test, reader), test[1]) for test in TESTS])
     print(results_table())

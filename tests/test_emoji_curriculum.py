@@ -1,0 +1,31 @@
+"""More questions about emoji scenes: true, balanced, and of the training things alone."""
+
+from __future__ import annotations
+
+from course_utils.datasets import emoji_scenes
+from course_utils.datasets.emoji_curriculum import ask_again
+
+SCENES = emoji_scenes.split("train", pictures=100).scenes
+
+
+def test_answers_are_those_of_the_scene():
+    for picture, (scene, asked) in enumerate(zip(SCENES, ask_again(SCENES), strict=True)):
+        there = [thing.emoji for thing in scene.things]
+        true = {f"{emoji_scenes.is_there(one)} {emoji_scenes.phrase(one)}?" for one in there}
+        kinds = [emoji_scenes.kind_of(one) for one in there]
+        many = {f"how many {plural} are there?": str(kinds.count(kind)) for kind, plural in emoji_scenes.KINDS.items()}
+        assert {question.picture for question in asked} == {picture}
+        assert {question.text for question in asked if question.answer == "yes"} == true
+        counted = [question for question in asked if question.type == "count"]
+        assert len(counted) == 3 and all(many[question.text] == question.answer for question in counted)
+
+
+def test_about_half_of_what_is_asked_for_is_there_and_all_of_it_is_seen_in_training():
+    asked = [question for some in ask_again(SCENES) for question in some if question.type == "exist"]
+    assert 0.5 <= sum(question.answer == "yes" for question in asked) / len(asked) < 0.52
+    unseen = {emoji_scenes.phrase(thing) for thing in emoji_scenes.vocabulary()[1]}
+    assert unseen.isdisjoint(question.text.split(" there ", 1)[1].rstrip("?") for question in asked)
+
+
+def test_it_is_deterministic_by_seed():
+    assert ask_again(SCENES[:9]) == ask_again(SCENES[:9], seed=1) != ask_again(SCENES[:9], seed=2)
