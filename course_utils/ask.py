@@ -1,7 +1,7 @@
 """Ask about a picture: ``python -m course_utils.ask picture.png "what colour is the star?"``.
 
 The model is the shipped one, or any other that :mod:`course_utils.finetune` wrote; it answers in the words of the
-worlds that it has learnt. Without a question, the picture is described.
+worlds that it has learnt. With ``--aloud`` it says its workings too. Without a question, the picture is described.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from course_utils.datasets.vqa import BadPicture
 from course_utils.paths import CHECKPOINTS
 from course_utils.worlds import squared
 
-SHIPPED = CHECKPOINTS / "seeing_llm.safetensors"  # data/seeing_llm.toml and seeing_llm_late.toml made it
+SHIPPED = CHECKPOINTS / "seeing_llm.safetensors"  # data/seeing_llm.toml and those that follow made it
 
 
 class Asker:
@@ -36,12 +36,13 @@ class Asker:
         self.model, _ = finetune.load(path)
         self.reader = vlm.PictureReader()
 
-    def ask(self, picture, questions: Sequence[str]) -> list[str]:
+    def ask(self, picture, questions: Sequence[str], *, aloud: bool = False) -> list[str]:
         """What the model answers to each question about a picture.
 
         Args:
             picture: A file, a PIL image or an array (height, width, 3) uint8.
             questions: At least one.
+            aloud: Whether to give the workings before the answers, where it has some.
 
         Raises:
             course_utils.datasets.vqa.BadPicture: If the picture cannot be read.
@@ -51,7 +52,7 @@ class Asker:
             raise ValueError("The question is empty. Ask, for instance, “what animal is there?”.")
         features = self.reader.read(squared(picture)[None])
         prompts = [as_asked(question) for question in questions]
-        return self.model.complete(features.expand(len(prompts), -1, -1), prompts)
+        return self.model.answer(features.expand(len(prompts), -1, -1), prompts, aloud=aloud)
 
     def describe(self, picture) -> str:
         """A caption of a picture; errors as for :meth:`ask`."""
@@ -71,10 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("picture", help="a picture file of any kind and size")
     parser.add_argument("question", nargs="*", help="one question or several, each in quotes")
     parser.add_argument("--model", default=SHIPPED, metavar="FILE", help="as course_utils.finetune writes it")
+    parser.add_argument("--aloud", action="store_true", help="give the workings before the answers")
     asked = parser.parse_args(arguments)
     try:
         asker = Asker(asked.model)
-        said = asker.ask(asked.picture, asked.question) if asked.question else [asker.describe(asked.picture)]
+        if asked.question:
+            said = asker.ask(asked.picture, asked.question, aloud=asked.aloud)
+        else:
+            said = [asker.describe(asked.picture)]
     except (BadPicture, CheckpointError, AssetError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -16,21 +16,33 @@ from transformers import PreTrainedTokenizerBase
 
 NO_TURN = -1  # the turn of padding
 IGNORE = -100  # the target where no answer is due
+SO = ":"  # between a working and its answer
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A prompt, what is to be answered, and a type to count it under."""
+    """A prompt, what is to be answered, a type to count it under, and what is said on the way to the answer, if any."""
 
     prompt: str
     answer: str
     type: str = ""
+    working: str = ""
+
+    @property
+    def said(self) -> str:
+        """All that is to be said: the answer, behind its working."""
+        return f"{self.working}{SO} {self.answer}" if self.working else self.answer
 
 
 # What layers of the language model made of turns when they were read ahead: states (tokens, width) of each.
 Reading = dict[Turn, torch.Tensor]
 
 CAPTION_PROMPT = "Picture:"
+
+
+def answer_in(said: str) -> str:
+    """The answer in what a model said, which may begin with a working."""
+    return said.rpartition(SO)[2].strip()
 
 
 def caption_turn(text: str) -> Turn:
@@ -82,7 +94,7 @@ def _tokens(turn: Turn, tokenizer: PreTrainedTokenizerBase) -> tuple[np.ndarray,
     if not turn.prompt.strip() or not turn.answer.strip():
         raise ValueError(f"A turn needs a prompt and an answer, not {turn.prompt!r} and {turn.answer!r}.")
     prompt = tokenizer(turn.prompt, add_special_tokens=False)["input_ids"]
-    answer = tokenizer(f" {turn.answer}", add_special_tokens=False)["input_ids"]
+    answer = tokenizer(f" {turn.said}", add_special_tokens=False)["input_ids"]
     whole = np.array([*prompt, *answer, tokenizer.eos_token_id])
     target = whole[1:].copy()
     target[: len(prompt) - 1] = IGNORE

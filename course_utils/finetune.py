@@ -34,7 +34,7 @@ from course_utils.conversations import Conversations, Reading
 from course_utils.lesson import seed_everything
 from course_utils.metrics import accuracy_by_type, vqa_accuracy
 from course_utils.trackers import NoTracker, TensorBoardTracker, Tracker, WandbTracker
-from course_utils.worlds import NAMES, World, read_vqa, read_world, with_more, with_stones
+from course_utils.worlds import NAMES, World, read_vqa, read_world, with_more, with_stones, with_workings
 
 BRIDGES = {
     "linear": bridges.LinearProjector,
@@ -68,6 +68,7 @@ class Config:
         stones: Share of the pictures of shapes that teach with stepping stones; see :func:`worlds.with_stones`.
         more: How often more the questions that are learnt late are asked about a picture; see
             :func:`worlds.with_more`.
+        aloud: Whether the model is taught to say its workings before an answer; see :func:`worlds.with_workings`.
         bridge: One of ``BRIDGES``.
         trains: One of ``TRAINS``: what learns beside the bridge.
         enter: The layer before which pictures join.
@@ -96,6 +97,7 @@ class Config:
     validation: int = 100
     stones: float = 0.0
     more: int = 0
+    aloud: bool = False
     bridge: str = "linear"
     trains: str = "LoRA"
     enter: int = 20
@@ -280,6 +282,8 @@ def read_worlds(config: Config, reader: vlm.PictureReader) -> tuple[list[World],
         first, second = _split(whole, config.held_out, config.seed)
         train.append(first)
         validation += [second] if few and second.turns else []
+    if config.aloud:
+        train, validation = ([with_workings(world) for world in some] for some in (train, validation))
     return train, validation
 
 
@@ -358,7 +362,10 @@ def _start(model: vlm.VisionLanguageModel, config: Config) -> None:
 
 
 def by_type(model: vlm.VisionLanguageModel, batches: Conversations) -> pd.DataFrame:
-    """Share of exact answers by question type, captions being one: type, questions, accuracy, low, high."""
+    """Share of exact answers by question type, captions being one: type, questions, accuracy, low, high.
+
+    Where an answer has a working, both must be exact; see :func:`vlm.answers_right`.
+    """
     right = [hit for some in vlm.answers_right(model, batches) for hit in some]
     return accuracy_by_type(right, [turn.type for some in batches.turns for turn in some])
 
@@ -367,7 +374,7 @@ def vqa_score(model: vlm.VisionLanguageModel, world: World) -> float:
     """Mean VQA accuracy of what the model says, against all annotators, for a world that has them."""
     scores = []
     for features, turns, annotators in zip(world.features, world.turns, world.annotators, strict=True):
-        said = model.complete(features.expand(len(turns), -1, -1), [turn.prompt for turn in turns])
+        said = model.answer(features.expand(len(turns), -1, -1), [turn.prompt for turn in turns])
         scores += [vqa_accuracy(text, others) for text, others in zip(said, annotators, strict=True)]
     return float(np.mean(scores))
 
@@ -481,7 +488,8 @@ def _about(config: Config, asked: argparse.Namespace, history: training.History)
     command = " ".join(["python -m course_utils.finetune --config", asked.config, *(f"--set {c}" for c in asked.set)])
     about = {"command": command, "seconds": round(history.seconds), "by_type": history.by_type}
     if config.start:
-        about["start"] = {name: note for name, note in read_weights(config.start)[1].items() if name in about}
+        before = read_weights(config.start)[1]
+        about["start"] = {name: before[name] for name in (*about, "start") if name in before}
     return about
 
 

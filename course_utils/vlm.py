@@ -16,13 +16,22 @@ from torch.nn import functional as F
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from course_utils.bridges import pixel_shuffle
-from course_utils.conversations import CAPTION_PROMPT, NO_TURN, Conversations, Reading, Turn, may_look
+from course_utils.conversations import (
+    CAPTION_PROMPT,
+    NO_TURN,
+    Conversations,
+    Reading,
+    Turn,
+    answer_in,
+    may_look,
+)
 from course_utils.datasets.vqa import to_tensor
 from course_utils.encoders.image import EfficientNetLite, trained_attribute_cnn
 from course_utils.generation import draw_tokens
 from course_utils.llm import fast_dtype
 from course_utils.lora import lora_layers
 
+LONGEST = 64  # tokens of a caption, or of an answer behind its working
 BETWEEN_DOCUMENTS = "<|endoftext|>"  # a token of SmolLM2
 
 
@@ -129,7 +138,7 @@ def read_ahead(
     Returns:
         Turn to states, (tokens, width) float16 on the CPU.
     """
-    every = sorted({turn for some in turns for turn in some}, key=lambda turn: len(turn.prompt) + len(turn.answer))
+    every = sorted({turn for some in turns for turn in some}, key=lambda turn: len(turn.prompt) + len(turn.said))
     nothing = torch.zeros(batch_size, 0, 0)
     reading: Reading = {}
     for start in range(0, len(every), batch_size):
@@ -254,9 +263,36 @@ class VisionLanguageModel(nn.Module):
 
         return read
 
+    def answer(
+        self, features: torch.Tensor, prompts: Sequence[str], *, aloud: bool = False, batch_size: int = 64
+    ) -> list[str]:  # fmt: skip
+        """What the model answers to a prompt about each picture, greedily.
+
+        Prompts that begin alike are answered together, so that short answers do not wait for long workings.
+
+        Args:
+            features: (prompts, cells, dim).
+            prompts: One for each picture.
+            aloud: Whether to give the workings too, all as it was said.
+            batch_size: Answered together.
+
+        Raises:
+            ValueError: If there are not as many prompts as pictures, or a prompt is empty.
+        """
+        if len(features) != len(prompts):
+            raise ValueError(f"{len(features)} pictures and {len(prompts)} prompts: give one to each.")
+        order = sorted(range(len(prompts)), key=prompts.__getitem__)
+        answers = [""] * len(prompts)
+        for start in range(0, len(order), batch_size):
+            some = order[start : start + batch_size]
+            said = self.complete(features[some], [prompts[number] for number in some], max_new_tokens=LONGEST)
+            for number, text in zip(some, said, strict=True):
+                answers[number] = text if aloud else answer_in(text)
+        return answers
+
     def caption(self, features: torch.Tensor, batch_size: int = 32, **sampling) -> list[str]:
         """A caption for each picture, (pictures, cells, dim)."""
-        sampling = {"max_new_tokens": 48, **sampling}
+        sampling = {"max_new_tokens": LONGEST, **sampling}
         said = []
         for part in features.split(batch_size):
             said += self.complete(part, [CAPTION_PROMPT] * len(part), **sampling)
@@ -274,7 +310,7 @@ def compact(model: nn.Module) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def answers_right(model: VisionLanguageModel, batches: Conversations) -> list[list[bool]]:
-    """Whether each turn of each picture is answered exactly, word for word.
+    """Whether each turn of each picture is answered exactly, word for word, its working included where it has one.
 
     An answer is what the model says greedily. Said aloud, its tokens are the right ones up to the end if and only if
     each is the likeliest after the right ones before it: one pass tells, without generating.

@@ -11,7 +11,15 @@ import torch
 from PIL import Image, ImageOps
 
 from course_utils.conversations import CAPTION_PROMPT, Turn, caption_turn, question_turn
-from course_utils.datasets import easy_vqa, emoji_curriculum, emoji_scenes, shapes, shapes_curriculum, vqa_json
+from course_utils.datasets import (
+    easy_vqa,
+    emoji_curriculum,
+    emoji_scenes,
+    shapes,
+    shapes_curriculum,
+    vqa_json,
+    workings,
+)
 from course_utils.datasets.vqa import read_picture
 from course_utils.grid import REPLACED
 from course_utils.vlm import PictureReader
@@ -149,6 +157,21 @@ def with_more(world: World, times: int) -> World:
     for some, more in zip(world.turns, again, strict=True):
         new = [question_turn(one.text, one.answer, one.type) for one in more]
         turns.append(list(dict.fromkeys([*some, *new])))
+    return replace(world, turns=turns)
+
+
+def with_workings(world: World) -> World:
+    """A world whose answers come behind their workings, where its scenes are known and more than one look is needed.
+
+    See :mod:`course_utils.datasets.workings`. What counts as the answer stays the same.
+    """
+    if world.scenes is None:
+        return world
+    say = {"shapes": workings.about_shapes, "emoji scenes": workings.about_emoji}[world.name]
+    turns = [
+        [replace(turn, working=say(turn.prompt, scene)) for turn in some]
+        for some, scene in zip(world.turns, world.scenes, strict=True)
+    ]
     return replace(world, turns=turns)
 
 

@@ -37,6 +37,15 @@ def test_a_picture_of_any_kind_is_asked_and_described(trained, picture):
     assert isinstance(asker.describe(picture), str)
 
 
+def test_workings_are_told_when_asked_for(trained, picture, capsys, monkeypatch):
+    monkeypatch.setattr("course_utils.vlm.VisionLanguageModel.complete", lambda *_, **__: ["red star, blue star: no"])
+    asker = ask.Asker(trained)
+    assert asker.ask(picture, ["is it red?"]) == ["no"]
+    assert asker.ask(picture, ["is it red?"], aloud=True) == ["red star, blue star: no"]
+    assert ask.main([picture, "is it red?", "--aloud", "--model", str(trained)]) == 0
+    assert capsys.readouterr().out == "red star, blue star: no\n"
+
+
 def test_questions_are_worded_as_the_worlds_word_theirs():
     assert ask.as_asked("  What colour is\nthe star ") == "what colour is the star?"
     assert ask.as_asked("is it red?") == "is it red?"

@@ -33,6 +33,14 @@ def test_only_answers_are_asked_for_and_each_ends(data, tokenizer):
     assert batch["asks"].sum() == len(batch["answers"])
 
 
+def test_a_working_is_said_before_its_answer_and_is_no_part_of_it(tokenizer):
+    turn = Turn("is it left?", "yes", "verify", "red star, blue star")
+    one = conversations.row([turn], tokenizer)
+    due = one.target[one.target != IGNORE]
+    assert tokenizer.decode(due) == f" {turn.said}<|im_end|>" == " red star, blue star: yes<|im_end|>"
+    assert conversations.answer_in(turn.said) == "yes" == conversations.answer_in("yes")
+
+
 def test_what_is_asked_for_is_the_next_token_of_the_same_turn(tokenizer):
     one = conversations.row(TURNS[0], tokenizer)
     for here in range(len(one.ids) - 1):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -73,11 +74,14 @@ def test_a_missing_file_and_a_change_without_a_value_are_refused(tmp_path):
 
 
 def test_the_configurations_of_the_shipped_model_follow_each_other():
-    first, late = (finetune.read_config(path) for path in (seeing.CONFIG, seeing.LATE))
-    assert set(first.worlds) == set(late.worlds) == set(finetune.NAMES)
-    assert late.start == f"{first.folder}/model.safetensors"
-    assert (first.enter, first.rank, first.trains) == (late.enter, late.rank, late.trains)
+    parts = [finetune.read_config(path) for path in seeing.PARTS]
+    assert all(set(part.worlds) == set(finetune.NAMES) for part in parts)
+    for before, after in pairwise(parts):
+        assert after.start == f"{before.folder}/model.safetensors"
+        assert (before.enter, before.rank, before.trains) == (after.enter, after.rank, after.trains)
+    first, late, aloud = parts
     assert 0 < first.stones < 1 and not first.start and late.more > 0
+    assert aloud.aloud and not late.aloud and aloud.bridge == late.bridge
 
 
 # --- what is trained ---------------------------------------------------------------------------------------------
@@ -95,6 +99,36 @@ def test_training_learns_what_the_pictures_show():
         said = model.complete(cells.expand(len(turns), -1, -1), [turn.prompt for turn in turns])
         aloud.append([text == turn.answer for text, turn in zip(said, turns, strict=True)])
     assert hits == aloud
+
+
+def test_a_model_that_was_taught_a_working_says_it_first_and_answers_without_it():
+    def with_working(world):
+        turns = [[dataclasses.replace(turn, working=turn.answer[::-1]) for turn in some] for some in world.turns]
+        return dataclasses.replace(world, turns=turns)
+
+    taught, held = with_working(small_llm.world()), with_working(small_llm.world(seed=1))
+    config = dataclasses.replace(CONFIG, passes=60, parts=1, learning_rate=3e-2)
+    model, _ = finetune.train(config, [taught], progress=False)
+    asked = [(number, turn) for number, turns in enumerate(held.turns) for turn in turns]
+    features, prompts = held.features[[number for number, _ in asked]], [turn.prompt for _, turn in asked]
+    said, answers = (model.answer(features, prompts, aloud=aloud, batch_size=7) for aloud in (True, False))
+    assert sum(text == turn.said for text, (_, turn) in zip(said, asked, strict=True)) > 0.9 * len(asked)
+    assert sum(text == turn.answer for text, (_, turn) in zip(answers, asked, strict=True)) > 0.9 * len(asked)
+    assert [text.rpartition(": ")[2] for text in said] == answers
+
+
+def test_a_run_that_is_to_speak_aloud_reads_workings():
+    config = Config(worlds={"shapes": 2, "easy-VQA": 1}, validation=1, aloud=True)
+    for plain, aloud in zip(
+        *(_turns(dataclasses.replace(config, aloud=aloud)) for aloud in (False, True)), strict=True
+    ):
+        assert (plain.prompt, plain.answer, plain.working) == (aloud.prompt, aloud.answer, "")
+        assert bool(aloud.working) == (aloud.type in ("number", "distance") or aloud.type.endswith("-relation"))
+
+
+def _turns(config):
+    worlds, validation = finetune.read_worlds(config, seeing.NoPictures())
+    return [turn for world in (*worlds, *validation) for some in world.turns for turn in some]
 
 
 @pytest.mark.parametrize("trains", finetune.TRAINS)
@@ -241,9 +275,12 @@ def test_a_model_says_what_it_began_from(tmp_path, worlds):
     assert program(tmp_path) == 0
     first = tmp_path / "first.safetensors"
     (tmp_path / "run" / "model.safetensors").rename(first)
-    assert program(tmp_path, "--set", f"start={first.as_posix()}", "--set", "folder=" + str(tmp_path / "on")) == 0
-    told, before = read_weights(tmp_path / "on" / "model.safetensors")[1]["start"], read_weights(first)[1]
-    assert set(told) == {"command", "seconds", "by_type"} and told.items() <= before.items()
+    second = tmp_path / "on" / "model.safetensors"
+    assert program(tmp_path, "--set", f"start={first.as_posix()}", "--set", f"folder={second.parent}") == 0
+    assert program(tmp_path, "--set", f"start={second.as_posix()}", "--set", f"folder={tmp_path / 'third'}") == 0
+    parts = seeing.parts_of(read_weights(tmp_path / "third" / "model.safetensors")[1])
+    assert len(parts) == 3 and set(parts[0]) == {"command", "seconds", "by_type"}
+    assert parts[0].items() <= read_weights(first)[1].items() and parts[1].items() <= read_weights(second)[1].items()
 
 
 def test_the_program_says_what_is_wrong(tmp_path, worlds, capsys):

@@ -84,13 +84,15 @@ def test_a_classifier_is_trained_and_asked():
 
 def test_the_shipped_model_is_the_configured_one_and_small():
     notes = read_weights(seeing.MODEL)[1]
-    late = finetune.read_config(seeing.LATE)
-    assert finetune.Config(**notes["config"]) == late
-    assert seeing.LATE.name in notes["command"] and seeing.CONFIG.name in notes["start"]["command"]
+    assert finetune.Config(**notes["config"]) == finetune.read_config(seeing.ALOUD)
+    for path, part in zip(seeing.PARTS, seeing.parts_of(notes), strict=True):
+        assert f"--config data/{path.name}" in part["command"]
     assert seeing.MODEL == SHIPPED and SHIPPED.stat().st_size < 15e6
 
 
-@pytest.mark.parametrize(("world", "split", "pictures"), [("easy-VQA", "test", 60), ("emoji scenes", "test", 40)])
+@pytest.mark.parametrize(
+    ("world", "split", "pictures"), [("easy-VQA", "test", 60), ("shapes", "test", 40), ("emoji scenes", "test", 40)]
+)
 def test_the_shipped_model_answers_as_the_table_says(reader, shipped, world, split, pictures):
     right = seeing.right_answers(seeing.SEEING, shipped, read_world(world, split, pictures, reader))
     row = seeing.load().query("method == @seeing.SEEING and world == @world and split == @split and type == 'all'")

@@ -153,6 +153,8 @@ def test_moving_the_model_moves_the_language_model(tokenizer):
 def test_each_picture_needs_its_prompt(seeing, features):
     with pytest.raises(ValueError, match="2 pictures and 1 prompts"):
         seeing.complete(features, ["Picture:"])
+    with pytest.raises(ValueError, match="2 pictures and 1 prompts"):
+        seeing.answer(features, ["Picture:"])
     with pytest.raises(ValueError, match="none empty"):
         seeing.complete(features, ["Picture:", " "])
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from course_utils import worlds
-from course_utils.datasets import emoji_scenes, shapes
+from course_utils.datasets import emoji_scenes, shapes, workings
 from course_utils.datasets.shapes_curriculum import ask_across
 from course_utils.grid import REPLACED
 from course_utils.vlm import PictureReader
@@ -90,3 +90,17 @@ def test_more_questions_of_emoji_scenes_come_behind_theirs_and_easy_vqa_has_none
         assert {turn.type for turn in after[len(before) :]} == {"exist", "count"}
     easy = worlds.read_world("easy-VQA", "test", 3, Reader())
     assert worlds.with_more(easy, 1) is easy
+
+
+def test_workings_come_before_answers_that_need_more_than_one_look():
+    world = worlds.read_world("shapes", "train", 3, Reader())
+    for before, after, scene in zip(world.turns, worlds.with_workings(world).turns, world.scenes, strict=True):
+        assert [(turn.prompt, turn.answer, turn.type) for turn in after] == [
+            (turn.prompt, turn.answer, turn.type) for turn in before
+        ]
+        assert [turn.working for turn in after] == [workings.about_shapes(turn.prompt, scene) for turn in before]
+        assert {turn.type for turn in after if not turn.working} == {"exist", "colour", "shape"}
+    told = worlds.with_workings(worlds.read_world("emoji scenes", "train", 3, Reader()))
+    assert {turn.type for turns in told.turns for turn in turns if turn.working} == {"count"}
+    easy = worlds.read_world("easy-VQA", "test", 3, Reader())
+    assert worlds.with_workings(easy) is easy

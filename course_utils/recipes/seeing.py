@@ -1,9 +1,8 @@
 """Who sees what: ``python -m course_utils.recipes.seeing`` writes data/seeing.csv.
 
-The language model that ``python -m course_utils.finetune`` trained in two parts, with ``data/seeing_llm.toml`` and then
-``data/seeing_llm_late.toml``; a classifier of the classic kind trained here on the same questions about the same
-pictures, in the same two parts; and a baseline that never looks. All are asked the test questions of the three worlds.
-The classifier is shipped as ``seeing_classifier``.
+The language model that ``python -m course_utils.finetune`` trained in the three parts of ``PARTS``; a classifier of the
+classic kind trained here on the same questions about the same pictures, in the same three parts; and a baseline that
+never looks. All are asked the test questions of the three worlds. The classifier is shipped as ``seeing_classifier``.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from course_utils.paths import CHECKPOINTS, DATA
 from course_utils.worlds import World, only_questions, read_world
 
 RESULTS = DATA / "seeing.csv"
-CONFIG, LATE = DATA / "seeing_llm.toml", DATA / "seeing_llm_late.toml"  # the two parts of the model's training
+CONFIG, LATE, ALOUD = PARTS = tuple(DATA / f"seeing_llm{part}.toml" for part in ("", "_late", "_aloud"))
 MODEL = SHIPPED
 CLASSIFIER = CHECKPOINTS / "seeing_classifier.safetensors"
 BLIND, CLASSIC, SEEING = "commonest answer", "BERT + attention + LSTM", "language model with LoRA"
@@ -51,6 +50,14 @@ EPOCHS, LEARNING_RATE = 4, 1e-3  # of the classifier
 def questions(world: World) -> list[Turn]:
     """All that is asked about a world, captions left out."""
     return [turn for turns in only_questions(world).turns for turn in turns]
+
+
+def parts_of(notes: dict) -> list[dict]:
+    """What a model's file says of each part of its training, the first part first."""
+    parts = [notes]
+    while "start" in parts[0]:
+        parts.insert(0, parts[0]["start"])
+    return parts
 
 
 # --- a baseline that never looks --------------------------------------------------------------------------------
@@ -163,8 +170,9 @@ def right_answers(method: str, model, world: World) -> list[bool]:
         batches = WorldBatches([world], WordPieces(bert), FrozenWords(bert), answers)
         result = training.evaluate(classifier, batches, answers)
         return [found == target for found, target in zip(result.predictions, result.targets, strict=True)]
-    batches = finetune.conversations(model, [only_questions(world)], 32)
-    return [hit for some in vlm.answers_right(model, batches) for hit in some]
+    asked = [(number, turn) for number, turns in enumerate(only_questions(world).turns) for turn in turns]
+    said = model.answer(world.features[[number for number, _ in asked]], [turn.prompt for _, turn in asked])
+    return [text == turn.answer for text, (_, turn) in zip(said, asked, strict=True)]
 
 
 def load() -> pd.DataFrame:
@@ -233,7 +241,7 @@ class NoPictures:
 def main(train: bool = True) -> None:
     """Measure all three, after training the classifier unless the shipped one is to be kept."""
     reader, bert = vlm.PictureReader(), MiniLM()
-    configs = [finetune.read_config(path) for path in (CONFIG, LATE)]
+    configs = [finetune.read_config(path) for path in PARTS]
     if train:
         ship_classifier([finetune.read_worlds(config, reader) for config in configs], bert)
     commonest = Commonest(training_questions(configs))
