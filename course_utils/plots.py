@@ -269,8 +269,9 @@ def curves(
     for number, (name, height) in enumerate((reference or {}).items()):
         axis.axhline(height, color=NEUTRAL, linestyle=("--", ":", "-.")[number % 3], linewidth=1.2, label=name)
     axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
-    if len(series) + len(reference or {}) > 1:
-        axis.legend(fontsize="small")
+    lines = len(series) + len(reference or {})
+    if lines > 1:  # of many lines, the legend would cover some
+        axis.legend(fontsize="small", **({"loc": "upper left", "bbox_to_anchor": (1, 1)} if lines > 4 else {}))
     ends = "; ".join(f"{name} from {values[0]:.3g} to {values[-1]:.3g}" for name, values in series.items())
     return Shown(figure, alt or f"{title or ylabel} against {xlabel}: {ends}.")
 
