@@ -31,7 +31,7 @@ from course_utils.generation import draw_tokens
 from course_utils.llm import fast_dtype
 from course_utils.lora import lora_layers
 
-LONGEST = 64  # tokens of a caption, or of an answer behind its working
+LONGEST = 64  # tokens of an answer behind its working
 BETWEEN_DOCUMENTS = "<|endoftext|>"  # a token of SmolLM2
 
 
@@ -292,7 +292,7 @@ class VisionLanguageModel(nn.Module):
 
     def caption(self, features: torch.Tensor, batch_size: int = 32, **sampling) -> list[str]:
         """A caption for each picture, (pictures, cells, dim)."""
-        sampling = {"max_new_tokens": LONGEST, **sampling}
+        sampling = {"max_new_tokens": 48, **sampling}
         said = []
         for part in features.split(batch_size):
             said += self.complete(part, [CAPTION_PROMPT] * len(part), **sampling)

@@ -13,11 +13,11 @@ from functools import partial
 
 from course_utils.datasets import emoji_scenes
 from course_utils.datasets.emoji_scenes import KINDS, EmojiScene
+from course_utils.datasets.shapes_curriculum import QUERIES
 from course_utils.datasets.shapes_questions import DIRECTIONS, DISTANCES, Description, Program, execute, parse, position
 from course_utils.datasets.shapes_scenes import Scene, Thing
 
 NOTHING = "none"
-_BOTH = ("colour", "shape")
 
 
 def about_shapes(question: str, scene: Scene) -> str:
@@ -37,7 +37,7 @@ def about_shapes(question: str, scene: Scene) -> str:
     if program.relation in DIRECTIONS:
         return _walk(program, scene)
     if program.relation in DISTANCES:
-        found = [execute(Program(query, program.target, program.relation, program.anchor), scene) for query in _BOTH]
+        found = [execute(Program(query, program.target, program.relation, program.anchor), scene) for query in QUERIES]
         return f"{program.anchor}, {' '.join(found)}"
     if program.query == "count":
         return _listed(_fitting(program.target, scene))

@@ -31,7 +31,8 @@ from course_utils.paths import CHECKPOINTS, DATA
 from course_utils.worlds import World, only_questions, read_world
 
 RESULTS = DATA / "seeing.csv"
-CONFIG, LATE, ALOUD = PARTS = tuple(DATA / f"seeing_llm{part}.toml" for part in ("", "_late", "_aloud"))
+CONFIG, LATE, ALOUD = DATA / "seeing_llm.toml", DATA / "seeing_llm_late.toml", DATA / "seeing_llm_aloud.toml"
+PARTS = (CONFIG, LATE, ALOUD)  # of the model's training, one after the other
 MODEL = SHIPPED
 CLASSIFIER = CHECKPOINTS / "seeing_classifier.safetensors"
 BLIND, CLASSIC, SEEING = "commonest answer", "BERT + attention + LSTM", "language model with LoRA"
