@@ -31,10 +31,20 @@ from course_utils import bridges, llm, lora, training, vlm
 from course_utils.cell_names import EmojiNames, ShapeNames, solve
 from course_utils.checkpoints import CheckpointError, load_weights, read_weights, save_weights
 from course_utils.conversations import Conversations, Reading
+from course_utils.datasets.shapes import TYPES
 from course_utils.lesson import seed_everything
 from course_utils.metrics import accuracy_by_type, vqa_accuracy
 from course_utils.trackers import NoTracker, TensorBoardTracker, Tracker, WandbTracker
-from course_utils.worlds import NAMES, World, read_vqa, read_world, with_more, with_stones, with_workings
+from course_utils.worlds import (
+    NAMES,
+    World,
+    read_vqa,
+    read_world,
+    with_early,
+    with_more,
+    with_stones,
+    with_workings,
+)
 
 BRIDGES = {
     "linear": bridges.LinearProjector,
@@ -68,6 +78,8 @@ class Config:
         stones: Share of the pictures of shapes that teach with stepping stones; see :func:`worlds.with_stones`.
         more: How often more the questions that are learnt late are asked about a picture; see
             :func:`worlds.with_more`.
+        more_of: The types of shapes that ``more`` is about, each with how often; by default those learnt late.
+        early: Whether shapes are asked about things that stand early in a walk too; see :func:`worlds.with_early`.
         aloud: Whether the model is taught to say its workings before an answer; see :func:`worlds.with_workings`.
         bridge: One of ``BRIDGES``.
         trains: One of ``TRAINS``: what learns beside the bridge.
@@ -97,6 +109,8 @@ class Config:
     validation: int = 100
     stones: float = 0.0
     more: int = 0
+    more_of: dict[str, int] = field(default_factory=dict)
+    early: bool = False
     aloud: bool = False
     bridge: str = "linear"
     trains: str = "LoRA"
@@ -122,6 +136,10 @@ class Config:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it is one of: {', '.join(among)}.")
         if unknown := set(self.worlds) - set(NAMES):
             raise ConfigError(f"worlds names {', '.join(sorted(unknown))}; there are: {', '.join(NAMES)}.")
+        if unknown := set(self.more_of) - set(TYPES):
+            raise ConfigError(f"more_of names {', '.join(sorted(unknown))}; there are: {', '.join(TYPES)}.")
+        if self.more_of and not self.more:
+            raise ConfigError("more_of says what more is about: set more to at least 1.")
         if not self.worlds and not self.questions:
             raise ConfigError("There is nothing to train on: give worlds, or questions, annotations, pictures_folder.")
         if self.questions and not (self.annotations and self.pictures_folder):
@@ -274,7 +292,8 @@ def read_worlds(config: Config, reader: vlm.PictureReader) -> tuple[list[World],
     """What to train on and what to validate on."""
     train = [read_world(name, "train", number, reader) for name, number in config.worlds.items()]
     train = [with_stones(world, config.stones) if world.name == "shapes" else world for world in train]
-    train = [with_more(world, config.more) for world in train]
+    train = [with_more(world, config.more, config.more_of) for world in train]
+    train = [with_early(world) for world in train] if config.early else train
     few = config.validation
     validation = [read_world(name, "validation", few, reader) for name in config.worlds] if few else []
     if config.questions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -140,19 +140,39 @@ def with_stones(world: World, share: float) -> World:
     return replace(world, turns=turns)
 
 
-def with_more(world: World, times: int) -> World:
+def with_more(world: World, times: int, of: Mapping[str, int] | None = None) -> World:
     """A world with more questions of the types that are learnt late, where its scenes are known. For training alone.
 
     See the curricula beside the data sets. About shapes, what is answered by yes, no or a number is asked ``times``
     times more; about emoji scenes, whether each of its things is there, as many others, and how many there are of
     three kinds.
+
+    Args:
+        world: Any.
+        times: How often more; 0 for never.
+        of: Of shapes, the types to ask more, each with how often, in place of those that are learnt late.
     """
     if not times or world.scenes is None:
         return world
     if world.name == "shapes":
-        again = shapes_curriculum.ask_again(world.scenes, LEARNT_LATE, times)
+        again = shapes_curriculum.ask_again(world.scenes, of or dict.fromkeys(LEARNT_LATE, times))
     else:
         again = emoji_curriculum.ask_again(world.scenes)
+    return _asked_too(world, again)
+
+
+def with_early(world: World) -> World:
+    """Shapes with one question more about each picture, in which what fits stands early in the walk to the anchor.
+
+    See :func:`course_utils.datasets.shapes_curriculum.ask_early`. For training alone.
+    """
+    if world.name != "shapes":
+        return world
+    return _asked_too(world, [[one] if one else [] for one in shapes_curriculum.ask_early(world.scenes)])
+
+
+def _asked_too(world: World, again: Sequence[Sequence]) -> World:
+    """The world with more questions about each of its pictures, none of them twice."""
     turns = []
     for some, more in zip(world.turns, again, strict=True):
         new = [question_turn(one.text, one.answer, one.type) for one in more]

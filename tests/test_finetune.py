@@ -53,6 +53,8 @@ def test_a_file_and_changes_make_a_configuration(tmp_path):
         ('rank = "high"', "rank is 'high'; it must be a int"),
         ("[worlds]\nMars = 3", "worlds names Mars; there are: shapes"),
         ("rank = 3", "nothing to train on"),
+        ("more = 1\n[worlds]\nshapes = 3\n[more_of]\nlength = 1", "more_of names length; there are: exist"),
+        ("[worlds]\nshapes = 3\n[more_of]\nnumber = 1", "set more to at least 1"),
         ('bridge = "rope"\n[worlds]\nshapes = 3', "it is one of: linear, placed, MLP, resampler"),
         ("pictures = 0\n[worlds]\nshapes = 3", "at least 1"),
         ('questions = "q.json"', "needs annotations"),

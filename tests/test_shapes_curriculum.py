@@ -1,13 +1,16 @@
-"""Stepping stones: questions across a direction whose answer names what is there."""
+"""Questions about shapes for training alone: stepping stones, more of the rare, and early finds."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from course_utils.datasets import shapes
-from course_utils.datasets.shapes_curriculum import QUERIES, ask_across, ask_again
+from course_utils.datasets.shapes_curriculum import QUERIES, ask_across, ask_again, ask_early
+from course_utils.datasets.shapes_questions import position
 
 
 @settings(max_examples=20, deadline=None)
@@ -55,14 +58,40 @@ def test_a_scene_of_one_thing_is_named():
 @given(st.integers(0, 10_000), st.integers(0, 100))
 def test_what_is_asked_again_is_answered_by_the_scene_and_asked_once(scenes_seed, seed):
     data = shapes.generate(4, scenes_seed)
-    again = ask_again(data.scenes, ("exist", "number"), 3, seed)
+    again = ask_again(data.scenes, {"exist": 1, "number": 3}, seed)
     for picture, (scene, asked) in enumerate(zip(data.scenes, again, strict=True)):
-        assert {question.type for question in asked} == {"exist", "number"}
-        assert len({question.text for question in asked}) == len(asked) <= 6
+        assert len({question.text for question in asked}) == len(asked) <= 4
+        kinds = [question.type for question in asked]
+        assert set(kinds) <= {"exist", "number"} and kinds.count("exist") <= 1 <= kinds.count("number")
         for question in asked:
             assert question.picture == picture and question.answer == shapes.execute(question.program, scene)
 
 
 def test_yes_and_no_are_as_frequent_when_asked_again():
-    asked = [one for some in ask_again(shapes.split("train", pictures=300).scenes, ("exist",), 3) for one in some]
+    asked = [one for some in ask_again(shapes.split("train", pictures=300).scenes, {"exist": 3}) for one in some]
     assert sum(one.answer == "yes" for one in asked) / len(asked) == pytest.approx(0.5, abs=0.05)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 100))
+def test_what_fits_early_is_not_the_last_before_the_anchor(scenes_seed, seed):
+    data = shapes.generate(5, scenes_seed)
+    for picture, (scene, question) in enumerate(zip(data.scenes, ask_early(data.scenes, seed), strict=True)):
+        if question is None:  # a scene has no such question now and then
+            continue
+        program = question.program
+        (anchor,) = (thing for thing in scene.things if program.anchor.matches(thing))
+        place = partial(position, direction=program.relation)
+        before = sorted((thing for thing in scene.things if place(thing) < place(anchor)), key=place)
+        assert question.picture == picture and question.type == "exist-relation"
+        assert question.answer == shapes.execute(program, scene) == "yes"
+        assert not program.target.matches(before[-1]) and not program.target.matches(anchor)
+        assert shapes.parse(question.text) == program
+
+
+def test_nearly_every_scene_has_an_early_find_and_a_scene_of_one_thing_has_none():
+    scenes = shapes.split("train", pictures=200).scenes
+    asked = ask_early(scenes)
+    assert sum(question is None for question in asked) < 10
+    assert asked == ask_early(scenes, seed=1) != ask_early(scenes, seed=2)
+    assert ask_early([shapes.Scene(scenes[0].things[:1], scenes[0].background)]) == [None]

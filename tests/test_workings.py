@@ -26,7 +26,8 @@ SCENE = Scene(THINGS, (255, 255, 255))
         ("is the blue star below the red circle?", "pink star, red circle"),
         ("how many large things are right of the pink star?", "large blue square, pink star"),
         ("what colour is the star above the red circle?", "blue star, blue square, red circle"),
-        ("what shape is the thing nearest to the blue star?", "blue star, red circle"),
+        ("what shape is the thing nearest to the blue star?", "blue star, red circle, blue square, pink star"),
+        ("what colour is the thing furthest from the blue star?", "blue star, pink star, blue square, red circle"),
         ("how many stars are there?", "blue star, pink star"),
         ("how many triangles are there?", "none"),
         ("are there more stars than triangles?", "blue star, pink star = 2, none = 0"),
@@ -47,7 +48,7 @@ def read_off(program: Program, working: str) -> str:
         met = [name for name in names[:-1] if set(wanted) <= set(name)]
         count = len(met)
     elif program.relation:
-        return names[-1][asked_for]
+        return names[1][asked_for]
     elif program.query in ("more", "fewer"):
         first, second = (int(name[-1]) for name in names if "=" in name)
         return "yes" if (first > second) == (program.query == "more") else "no"

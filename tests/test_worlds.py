@@ -6,7 +6,7 @@ import torch
 
 from course_utils import worlds
 from course_utils.datasets import emoji_scenes, shapes, workings
-from course_utils.datasets.shapes_curriculum import ask_across
+from course_utils.datasets.shapes_curriculum import ask_across, ask_early
 from course_utils.grid import REPLACED
 from course_utils.vlm import PictureReader
 
@@ -81,6 +81,25 @@ def test_more_questions_are_of_the_late_types_and_none_comes_twice():
         assert {turn.type for turn in after[len(before) :]} == set(worlds.LEARNT_LATE)
         assert len(after) <= len(before) + 2 * len(worlds.LEARNT_LATE)
     assert worlds.with_more(world, 0) is world
+
+
+def test_more_questions_are_of_the_types_that_are_named():
+    world = worlds.read_world("shapes", "train", 4, Reader())
+    for before, after in zip(world.turns, worlds.with_more(world, 1, {"distance": 3, "number": 1}).turns, strict=True):
+        kinds = [turn.type for turn in after[len(before) :]]
+        assert set(kinds) <= {"distance", "number"} and kinds.count("number") <= 1 < kinds.count("distance") <= 3
+
+
+def test_early_finds_are_asked_about_shapes_alone():
+    world = worlds.read_world("shapes", "train", 4, Reader())
+    asked = [one.text for one in ask_early(world.scenes)]
+    found = worlds.with_early(world)
+    assert [[turn.prompt for turn in turns] for turns in found.turns] == [
+        list(dict.fromkeys([*(turn.prompt for turn in turns), text]))
+        for turns, text in zip(world.turns, asked, strict=True)
+    ]
+    easy = worlds.read_world("easy-VQA", "test", 3, Reader())
+    assert worlds.with_early(easy) is easy
 
 
 def test_more_questions_of_emoji_scenes_come_behind_theirs_and_easy_vqa_has_none():

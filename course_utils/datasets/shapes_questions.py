@@ -134,7 +134,7 @@ def position(thing: Thing, direction: str) -> int:
     return thing.y if direction == "above" else -thing.y
 
 
-def _distance(a: Thing, b: Thing) -> float:
+def distance(a: Thing, b: Thing) -> float:
     """Pixels between two centres."""
     return sqrt((a.x - b.x) ** 2 + (a.y - b.y) ** 2)
 
@@ -145,8 +145,8 @@ def _related(things: tuple[Thing, ...], relation: str, anchor: Thing) -> tuple[T
         limit = position(anchor, relation)
         return tuple(thing for thing in things if position(thing, relation) < limit)
     others = tuple(thing for thing in things if thing != anchor)
-    best = (min if relation == "nearest to" else max)((_distance(t, anchor) for t in others), default=0)
-    return tuple(thing for thing in others if _distance(thing, anchor) == best)
+    best = (min if relation == "nearest to" else max)((distance(t, anchor) for t in others), default=0)
+    return tuple(thing for thing in others if distance(thing, anchor) == best)
 
 
 _NAME = rf"(?:(?:{'|'.join(SIZES)}) )?(?:(?:{'|'.join(COLOURS)}) )?(?:thing|{'|'.join(SHAPES)})"

@@ -13,18 +13,27 @@ from functools import partial
 
 from course_utils.datasets import emoji_scenes
 from course_utils.datasets.emoji_scenes import KINDS, EmojiScene
-from course_utils.datasets.shapes_curriculum import QUERIES
-from course_utils.datasets.shapes_questions import DIRECTIONS, DISTANCES, Description, Program, execute, parse, position
+from course_utils.datasets.shapes_questions import (
+    DIRECTIONS,
+    DISTANCES,
+    Description,
+    Program,
+    distance,
+    execute,
+    parse,
+    position,
+)
 from course_utils.datasets.shapes_scenes import Scene, Thing
 
 NOTHING = "none"
+FOUND = 3  # things that are named across a distance
 
 
 def about_shapes(question: str, scene: Scene) -> str:
     """The steps to the answer of a question about a scene of shapes; "" where one look gives it.
 
     - Across a direction: all things from the edge that it points to, one after the other, up to the anchor.
-    - Across a distance: the anchor, then the thing that is found from it.
+    - Across a distance: the anchor, then what is found from it, and the two that are found next.
     - A number: the things that are counted, from left to right; of two numbers, each with its things.
 
     Names have a size where what is asked about has one.
@@ -37,8 +46,7 @@ def about_shapes(question: str, scene: Scene) -> str:
     if program.relation in DIRECTIONS:
         return _walk(program, scene)
     if program.relation in DISTANCES:
-        found = [execute(Program(query, program.target, program.relation, program.anchor), scene) for query in QUERIES]
-        return f"{program.anchor}, {' '.join(found)}"
+        return _ranked(program, scene)
     if program.query == "count":
         return _listed(_fitting(program.target, scene))
     if program.query in ("more", "fewer"):
@@ -58,6 +66,13 @@ def _walk(program: Program, scene: Scene) -> str:
     before = sorted((thing for thing in scene.things if place(thing) < place(anchor)), key=place)
     names = [_named(thing, with_size=program.target.size is not None) for thing in before]
     return ", ".join([*names, str(program.anchor)])
+
+
+def _ranked(program: Program, scene: Scene) -> str:
+    (anchor,) = (thing for thing in scene.things if program.anchor.matches(thing))
+    others = [thing for thing in scene.things if thing is not anchor]
+    others.sort(key=partial(distance, anchor), reverse=program.relation == "furthest from")
+    return ", ".join([str(program.anchor), *map(_named, others[:FOUND])])
 
 
 def _named(thing: Thing, with_size: bool = False) -> str:

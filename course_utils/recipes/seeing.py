@@ -1,7 +1,7 @@
 """Who sees what: ``python -m course_utils.recipes.seeing`` writes data/seeing.csv.
 
-The language model that ``python -m course_utils.finetune`` trained in the three parts of ``PARTS``; a classifier of the
-classic kind trained here on the same questions about the same pictures, in the same three parts; and a baseline that
+The language model that ``python -m course_utils.finetune`` trained in the parts of ``PARTS``; a classifier of the
+classic kind trained here on the same questions about the same pictures, in the same parts; and a baseline that
 never looks. All are asked the test questions of the three worlds. The classifier is shipped as ``seeing_classifier``.
 """
 
@@ -31,8 +31,8 @@ from course_utils.paths import CHECKPOINTS, DATA
 from course_utils.worlds import World, only_questions, read_world
 
 RESULTS = DATA / "seeing.csv"
-CONFIG, LATE, ALOUD = DATA / "seeing_llm.toml", DATA / "seeing_llm_late.toml", DATA / "seeing_llm_aloud.toml"
-PARTS = (CONFIG, LATE, ALOUD)  # of the model's training, one after the other
+# Of the model's training, one after the other.
+PARTS = tuple(DATA / f"seeing_llm{name}.toml" for name in ("", "_late", "_aloud", "_early"))
 MODEL = SHIPPED
 CLASSIFIER = CHECKPOINTS / "seeing_classifier.safetensors"
 BLIND, CLASSIC, SEEING = "commonest answer", "BERT + attention + LSTM", "language model with LoRA"
