@@ -81,9 +81,10 @@ def test_the_configurations_of_the_shipped_model_follow_each_other():
     for before, after in pairwise(parts):
         assert after.start == f"{before.folder}/model.safetensors"
         assert (before.enter, before.rank, before.trains) == (after.enter, after.rank, after.trains)
-    first, late, aloud = parts
+    first, late, aloud, early = parts
     assert 0 < first.stones < 1 and not first.start and late.more > 0
     assert aloud.aloud and not late.aloud and aloud.bridge == late.bridge
+    assert early.aloud and early.early and not aloud.early and early.more_of["number"] > aloud.more
 
 
 # --- what is trained ---------------------------------------------------------------------------------------------
