@@ -52,11 +52,13 @@ notebooks: setup
 grade-test: $(GRADING)/.ready
 	$(GRADING)/bin/python -m pytest tests/grade_with_nbgrader.py
 
+# nbgrader runs the program alembic. Of that, .venv has the package (for optuna), and pip would leave it at that.
 $(GRADING)/.ready: $(STAMP)
 	$(BIN)/python -m venv --clear $(GRADING)
 	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
 		> "$$($(GRADING)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/course.pth"
 	$(GRADING)/bin/python -m pip install --quiet --constraint requirements.lock --editable ".[homework]"
+	$(GRADING)/bin/python -m pip install --quiet --constraint requirements.lock --ignore-installed --no-deps alembic
 	@touch $@
 
 # Every lesson's set-up cell, as on Colab: its Python, its versions, its pip install from a clone. About 4 GB.
