@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 
 import numpy as np
 import torch
@@ -78,27 +80,44 @@ def row(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> Row:
     Raises:
         ValueError: If there is no turn, or a prompt or an answer is empty.
     """
-    if not turns:
+    return rows([turns], tokenizer)[0]
+
+
+def rows(pictures: Sequence[Sequence[Turn]], tokenizer: PreTrainedTokenizerBase) -> list[Row]:
+    """A row for each picture, from its turns.
+
+    All texts go to the tokenizer at once, which divides them among the processor's cores.
+
+    Raises:
+        ValueError: If a picture has no turn, or a prompt or an answer is empty.
+    """
+    if not all(pictures):
         raise ValueError("A picture without a turn teaches nothing: give at least one.")
-    parts = [_tokens(turn, tokenizer) for turn in turns]
+    every = [turn for turns in pictures for turn in turns]
+    for turn in every:
+        if not turn.prompt.strip() or not turn.answer.strip():
+            raise ValueError(f"A turn needs a prompt and an answer, not {turn.prompt!r} and {turn.answer!r}.")
+    prompts = tokenizer([turn.prompt for turn in every], add_special_tokens=False)["input_ids"]
+    said = tokenizer([f" {turn.said}" for turn in every], add_special_tokens=False)["input_ids"]
+    parts = map(partial(_tokens, end=tokenizer.eos_token_id), prompts, said)
+    return [_row(list(islice(parts, len(turns)))) for turns in pictures]
+
+
+def _tokens(prompt: list[int], said: list[int], end: int) -> tuple[np.ndarray, np.ndarray]:
+    """What goes in, and what should come out, of one turn: (tokens,) each."""
+    whole = np.array([*prompt, *said, end])
+    target = whole[1:].copy()
+    target[: len(prompt) - 1] = IGNORE
+    return whole[:-1], target
+
+
+def _row(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> Row:
     return Row(
         np.concatenate([ids for ids, _ in parts]),
         np.concatenate([np.full(len(ids), number) for number, (ids, _) in enumerate(parts)]),
         np.concatenate([np.arange(len(ids)) for ids, _ in parts]),
         np.concatenate([target for _, target in parts]),
     )
-
-
-def _tokens(turn: Turn, tokenizer: PreTrainedTokenizerBase) -> tuple[np.ndarray, np.ndarray]:
-    """What goes in, and what should come out, of one turn: (tokens,) each."""
-    if not turn.prompt.strip() or not turn.answer.strip():
-        raise ValueError(f"A turn needs a prompt and an answer, not {turn.prompt!r} and {turn.answer!r}.")
-    prompt = tokenizer(turn.prompt, add_special_tokens=False)["input_ids"]
-    answer = tokenizer(f" {turn.said}", add_special_tokens=False)["input_ids"]
-    whole = np.array([*prompt, *answer, tokenizer.eos_token_id])
-    target = whole[1:].copy()
-    target[: len(prompt) - 1] = IGNORE
-    return whole[:-1], target
 
 
 def may_look(turn: torch.Tensor, place: torch.Tensor, prefix: int) -> torch.Tensor:
@@ -150,7 +169,7 @@ class Conversations:
         if pictures % share[1] or not 0 <= share[0] < share[1]:
             raise ValueError(f"{pictures} pictures to a batch are not shared evenly by {share[1]} processes.")
         self.reading, self.share = reading, share
-        self.rows = [row(some, tokenizer) for some in turns]
+        self.rows = rows(turns, tokenizer)
         self.pictures, self.shuffle, self.seed, self.epoch = pictures, shuffle, seed, 0
 
     @property
@@ -186,14 +205,14 @@ class Conversations:
             True where a token of an answer is due; ``answers``, those tokens, one after the other; and, if they were
             read ahead, ``words`` (batch, text, width).
         """
-        rows = [self.rows[index] for index in chosen]
-        target = self._padded([one.target for one in rows], IGNORE)
+        some = [self.rows[index] for index in chosen]
+        target = self._padded([one.target for one in some], IGNORE)
         asks = target != IGNORE
         batch = {
             "features": self.features[torch.from_numpy(np.asarray(chosen))],
-            "ids": self._padded([one.ids for one in rows], self.pad),
-            "turn": self._padded([one.turn for one in rows], NO_TURN),
-            "place": self._padded([one.place for one in rows], 0),
+            "ids": self._padded([one.ids for one in some], self.pad),
+            "turn": self._padded([one.turn for one in some], NO_TURN),
+            "place": self._padded([one.place for one in some], 0),
             "asks": asks,
             "answers": target[asks],
         }

@@ -40,6 +40,7 @@ from course_utils.worlds import (
     World,
     read_vqa,
     read_world,
+    with_choices,
     with_early,
     with_more,
     with_stones,
@@ -80,6 +81,8 @@ class Config:
             :func:`worlds.with_more`.
         more_of: The types of shapes that ``more`` is about, each with how often; by default those learnt late.
         early: Whether shapes are asked about things that stand early in a walk too; see :func:`worlds.with_early`.
+        choices: Whether emoji scenes are asked for a choice about each of their things; see
+            :func:`worlds.with_choices`.
         aloud: Whether the model is taught to say its workings before an answer; see :func:`worlds.with_workings`.
         bridge: One of ``BRIDGES``.
         trains: One of ``TRAINS``: what learns beside the bridge.
@@ -111,6 +114,7 @@ class Config:
     more: int = 0
     more_of: dict[str, int] = field(default_factory=dict)
     early: bool = False
+    choices: bool = False
     aloud: bool = False
     bridge: str = "linear"
     trains: str = "LoRA"
@@ -189,10 +193,10 @@ def _value(text: str) -> Any:
 # --- the model --------------------------------------------------------------------------------------------------
 
 
-def build(config: Config) -> vlm.VisionLanguageModel:
-    """The model as it is before training, and before its bridge is measured."""
-    full = config.trains == "full"
-    model, tokenizer = llm.load(torch.float32 if full else llm.fast_dtype())  # bfloat16 would swallow small updates
+def build(config: Config, device: torch.device | str = "cpu") -> vlm.VisionLanguageModel:
+    """The model as it is before training, and before its bridge is measured; in what the device is fast at."""
+    full = config.trains == "full"  # bfloat16 would swallow small updates
+    model, tokenizer = llm.load(torch.float32 if full else llm.fast_dtype(device))
     if not 0 <= config.enter < model.config.num_hidden_layers:
         raise ConfigError(f"enter is {config.enter}; the layers are 0 to {model.config.num_hidden_layers - 1}.")
     upper = model.model.layers[config.enter :]
@@ -281,8 +285,12 @@ def read_texts(model: vlm.VisionLanguageModel, worlds: Sequence[World]) -> Readi
 def conversations(
     model: vlm.VisionLanguageModel, worlds: Sequence[World], pictures: int, *, reading: Reading | None = None, **options
 ) -> Conversations:  # fmt: skip
-    """Batches of pictures from all the worlds together, their texts read ahead, by :func:`read_texts` if not yet."""
-    reading = read_texts(model, worlds) if reading is None else reading
+    """Batches of pictures from all the worlds together, their texts read ahead, by :func:`read_texts` if not yet.
+
+    A GPU reads a text anew in less time than it takes to bring what was read, so there nothing is read ahead.
+    """
+    if reading is None and model.llm.device.type == "cpu":
+        reading = read_texts(model, worlds)
     turns = [some for world in worlds for some in world.turns]
     features = torch.cat([world.features for world in worlds])
     return Conversations(features, turns, model.tokenizer, pictures=pictures, reading=reading, **options)
@@ -294,6 +302,7 @@ def read_worlds(config: Config, reader: vlm.PictureReader) -> tuple[list[World],
     train = [with_stones(world, config.stones) if world.name == "shapes" else world for world in train]
     train = [with_more(world, config.more, config.more_of) for world in train]
     train = [with_early(world) for world in train] if config.early else train
+    train = [with_choices(world) for world in train] if config.choices else train
     few = config.validation
     validation = [read_world(name, "validation", few, reader) for name in config.worlds] if few else []
     if config.questions:
@@ -341,14 +350,13 @@ def train(
         reading: Of all the texts, if :func:`read_texts` has read them for such a model before.
     """
     seed_everything(config.seed)
-    model = build(config)
+    device = accelerator.device if accelerator is not None else torch.device("cpu")
+    model = build(config, device)
     if config.start:
         _start(model, config)
     else:
         measure_bridge(model, worlds, config.solved)
-    device = accelerator.device if accelerator is not None else None
-    if device is not None:
-        model.to(device)
+    model.to(device)
     share = (accelerator.process_index, accelerator.num_processes) if accelerator is not None else (0, 1)
     batches = conversations(
         model, worlds, config.pictures, reading=reading, shuffle=True, seed=config.seed, share=share

@@ -171,6 +171,16 @@ def with_early(world: World) -> World:
     return _asked_too(world, [[one] if one else [] for one in shapes_curriculum.ask_early(world.scenes)])
 
 
+def with_choices(world: World) -> World:
+    """Emoji scenes with a choice about each of their things.
+
+    See :func:`course_utils.datasets.emoji_curriculum.ask_choices`. For training alone.
+    """
+    if world.name != "emoji scenes":
+        return world
+    return _asked_too(world, emoji_curriculum.ask_choices(world.scenes))
+
+
 def _asked_too(world: World, again: Sequence[Sequence]) -> World:
     """The world with more questions about each of its pictures, none of them twice."""
     turns = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from course_utils.datasets import emoji_scenes
-from course_utils.datasets.emoji_curriculum import ask_again
+from course_utils.datasets.emoji_curriculum import ask_again, ask_choices
 
 SCENES = emoji_scenes.split("train", pictures=100).scenes
 
@@ -29,3 +29,22 @@ def test_about_half_of_what_is_asked_for_is_there_and_all_of_it_is_seen_in_train
 
 def test_it_is_deterministic_by_seed():
     assert ask_again(SCENES[:9]) == ask_again(SCENES[:9], seed=1) != ask_again(SCENES[:9], seed=2)
+
+
+def test_a_choice_is_between_a_thing_that_is_there_and_one_that_is_not():
+    seen, _ = emoji_scenes.vocabulary()
+    by_phrase = {emoji_scenes.phrase(one): one for one in seen}
+    first = alike = many = 0
+    for picture, (scene, asked) in enumerate(zip(SCENES, ask_choices(SCENES), strict=True)):
+        there = [thing.emoji for thing in scene.things]
+        assert [question.answer for question in asked] == [emoji_scenes.name(one) for one in there]
+        for question, thing in zip(asked, there, strict=True):
+            assert (question.picture, question.type) == (picture, "choice")
+            one, two = (by_phrase[name] for name in question.text.split(" there ", 1)[1].rstrip("?").split(" or "))
+            assert question.text.startswith(emoji_scenes.is_there(one))
+            assert [other in there for other in (one, two)].count(True) == 1 and thing in (one, two)
+            first += one == thing
+            alike += emoji_scenes.kind_of(one) == emoji_scenes.kind_of(two)
+            many += 1
+    assert 0.4 < first / many < 0.6 < alike / many + 0.1 < 0.8  # some of any kind are of the same by chance
+    assert ask_choices(SCENES[:9]) == ask_choices(SCENES[:9], seed=1) != ask_choices(SCENES[:9], seed=2)

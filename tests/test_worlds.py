@@ -6,6 +6,7 @@ import torch
 
 from course_utils import worlds
 from course_utils.datasets import emoji_scenes, shapes, workings
+from course_utils.datasets.emoji_curriculum import ask_choices
 from course_utils.datasets.shapes_curriculum import ask_across, ask_early
 from course_utils.grid import REPLACED
 from course_utils.vlm import PictureReader
@@ -100,6 +101,17 @@ def test_early_finds_are_asked_about_shapes_alone():
     ]
     easy = worlds.read_world("easy-VQA", "test", 3, Reader())
     assert worlds.with_early(easy) is easy
+
+
+def test_choices_are_asked_about_emoji_scenes_alone():
+    world = worlds.read_world("emoji scenes", "train", 4, Reader())
+    asked = [[one.text for one in some] for some in ask_choices(world.scenes)]
+    assert [[turn.prompt for turn in turns] for turns in worlds.with_choices(world).turns] == [
+        list(dict.fromkeys([*(turn.prompt for turn in turns), *texts]))
+        for turns, texts in zip(world.turns, asked, strict=True)
+    ]
+    easy = worlds.read_world("easy-VQA", "test", 3, Reader())
+    assert worlds.with_choices(easy) is easy
 
 
 def test_more_questions_of_emoji_scenes_come_behind_theirs_and_easy_vqa_has_none():

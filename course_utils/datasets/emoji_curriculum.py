@@ -1,4 +1,5 @@
-"""More questions about emoji scenes, of the kinds that are learnt late: whether a thing is there, and how many.
+"""More questions about emoji scenes: of the kinds that are learnt late, whether a thing is there and how many; and
+choices, whose answer stands in the question.
 
 A scene has one question of each type, and "yes" says little about what was seen. Asked about all the things of a
 picture, and about as many that are not there, the same picture says it several times. For training alone.
@@ -25,6 +26,32 @@ def ask_again(scenes: Sequence[EmojiScene], seed: int = 1) -> list[list[Question
     """
     rng = random.Random(seed)
     return [_ask(scene, picture, rng) for picture, scene in enumerate(scenes)]
+
+
+def ask_choices(scenes: Sequence[EmojiScene], seed: int = 1) -> list[list[Question]]:
+    """For each scene and each of its things: is it this or another, in either order?
+
+    The other is a thing of the training pictures that is not there, every second time one of the same kind.
+
+    Args:
+        scenes: Those of emoji scenes.
+        seed: The same gives the same questions.
+    """
+    rng = random.Random(seed)
+    return [_choices(scene, picture, rng) for picture, scene in enumerate(scenes)]
+
+
+def _choices(scene: EmojiScene, picture: int, rng: random.Random) -> list[Question]:
+    there = [thing.emoji for thing in scene.things]
+    absent = [one for one in emoji_scenes.vocabulary()[0] if one not in there]
+    questions = []
+    for thing in there:
+        alike = [one for one in absent if emoji_scenes.kind_of(one) == emoji_scenes.kind_of(thing)]
+        pair = [thing, rng.choice(alike if rng.random() < 0.5 else absent)]
+        one, two = rng.sample(pair, 2)
+        text = f"{emoji_scenes.is_there(one)} {emoji_scenes.phrase(one)} or {emoji_scenes.phrase(two)}?"
+        questions.append(Question(picture, "choice", text, emoji_scenes.name(thing)))
+    return questions
 
 
 def _ask(scene: EmojiScene, picture: int, rng: random.Random) -> list[Question]:
