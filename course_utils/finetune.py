@@ -516,7 +516,7 @@ def _about(config: Config, asked: argparse.Namespace, history: training.History)
     about = {"command": command, "seconds": round(history.seconds), "by_type": history.by_type}
     if config.start:
         before = read_weights(config.start)[1]
-        about["start"] = {name: before[name] for name in (*about, "start") if name in before}
+        about["start"] = {name: value for name, value in before.items() if name != "config"}
     return about
 
 

@@ -15,6 +15,7 @@ from course_utils.datasets import (
     easy_vqa,
     emoji_curriculum,
     emoji_scenes,
+    emoji_wide,
     shapes,
     shapes_curriculum,
     vqa_json,
@@ -24,7 +25,7 @@ from course_utils.datasets.vqa import read_picture
 from course_utils.grid import REPLACED
 from course_utils.vlm import PictureReader
 
-NAMES = ("shapes", "easy-VQA", "emoji scenes")
+NAMES = ("shapes", "easy-VQA", "emoji scenes", "more emoji")  # the last for training alone
 # Types of shapes whose answers are not names: "yes", "no" and numbers.
 LEARNT_LATE = ("exist", "number", "exist-relation", "count-relation", "verify-relation")
 SIDE, SMALL = 128, 64  # pixels to a side of a picture from a file, its borders white
@@ -50,7 +51,7 @@ class World:
 
 
 def read_world(name: str, split: str, pictures: int, reader: PictureReader) -> World:
-    """Some pictures of one of the course's worlds with all their questions, and captions of emoji scenes.
+    """Some pictures of one of the course's worlds with all their questions, and captions of emoji.
 
     Args:
         name: One of ``NAMES``.
@@ -63,6 +64,8 @@ def read_world(name: str, split: str, pictures: int, reader: PictureReader) -> W
     """
     if name not in NAMES:
         raise ValueError(f"There is no world {name!r}. There are: {', '.join(NAMES)}.")
+    if name == "more emoji":
+        return _read_more_emoji(split, pictures, reader)
     if name == "easy-VQA":
         data, scenes = easy_vqa.load(split), None
         asked = [(one.picture, one.question, one.answer, one.type) for one in data.questions]
@@ -78,6 +81,16 @@ def read_world(name: str, split: str, pictures: int, reader: PictureReader) -> W
         if picture < len(turns):
             turns[picture].append(question_turn(*said))
     return World(name, reader.read(seen), turns, scenes)
+
+
+def _read_more_emoji(split: str, pictures: int, reader: PictureReader) -> World:
+    """Without its scenes: what is asked more of emoji scenes is about their things alone."""
+    data = emoji_wide.split(split, pictures=pictures)
+    turns = [
+        [caption_turn(emoji_scenes.caption(scene)), *(question_turn(one.text, one.answer, one.type) for one in asked)]
+        for scene, asked in zip(data.scenes, data.questions, strict=True)
+    ]
+    return World("more emoji", reader.read(data.pictures), turns)
 
 
 def read_vqa(

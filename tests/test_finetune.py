@@ -8,6 +8,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -77,14 +78,16 @@ def test_a_missing_file_and_a_change_without_a_value_are_refused(tmp_path):
 
 def test_the_configurations_of_the_shipped_model_follow_each_other():
     parts = [finetune.read_config(path) for path in seeing.PARTS]
-    assert all(set(part.worlds) == set(finetune.NAMES) for part in parts)
+    assert all(set(part.worlds) >= {"shapes", "easy-VQA", "emoji scenes"} for part in parts)
     for before, after in pairwise(parts):
         assert after.start == f"{before.folder}/model.safetensors"
         assert (before.enter, before.rank, before.trains) == (after.enter, after.rank, after.trains)
-    first, late, aloud, early = parts
+    first, late, aloud, early, *on_a_gpu, wide = parts
     assert 0 < first.stones < 1 and not first.start and late.more > 0
     assert aloud.aloud and not late.aloud and aloud.bridge == late.bridge
     assert early.aloud and early.early and not aloud.early and early.more_of["number"] > aloud.more
+    assert all(part.choices and part.early and part.aloud for part in (*on_a_gpu, wide)) and not early.choices
+    assert ["more emoji" in part.worlds for part in parts] == [part is wide for part in parts]
 
 
 # --- what is trained ---------------------------------------------------------------------------------------------
@@ -102,6 +105,16 @@ def test_training_learns_what_the_pictures_show():
         said = model.complete(cells.expand(len(turns), -1, -1), [turn.prompt for turn in turns])
         aloud.append([text == turn.answer for text, turn in zip(said, turns, strict=True)])
     assert hits == aloud
+
+
+def test_a_gpu_reads_nothing_ahead():
+    def read_by(device):
+        model = SimpleNamespace(llm=SimpleNamespace(device=torch.device(device)), tokenizer=small_llm.load()[1])
+        return finetune.conversations(model, [small_llm.world()], 4).reading
+
+    assert read_by("cuda") is None
+    with pytest.raises(AttributeError):  # on a CPU it would, and this model has no layers
+        read_by("cpu")
 
 
 def test_a_model_that_was_taught_a_working_says_it_first_and_answers_without_it():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from course_utils import finetune
 from course_utils.conversations import Turn
 from course_utils.recipes import mouth, seeing
 from course_utils.worlds import World
@@ -46,7 +47,8 @@ def test_the_table_tells_a_reader_of_the_last_name_alone():
     assert table["yes"].groupby("where").mean().to_dict() == {"nowhere": 0.0, "first": 0.0, "last": 1.0}
 
 
-def test_the_stored_table_has_the_shipped_model_and_the_part_before():
+def test_the_stored_table_has_the_models_before_and_after_the_early_finds_and_the_shipped_one():
     table = mouth.load()
-    assert sorted(set(table["part"])) == [len(seeing.PARTS) - 1, len(seeing.PARTS)]
+    with_early = [finetune.read_config(path).early for path in seeing.PARTS].index(True) + 1
+    assert sorted(set(table["part"])) == [with_early - 1, with_early, len(seeing.PARTS)]
     assert set(table["where"]) == set(mouth.WHERE) and table["questions"].min() > 100

@@ -73,7 +73,7 @@ def test_every_method_was_asked_everything():
 def test_a_classifier_is_trained_and_asked():
     world = small_llm.world(48)
     held, bert = small_llm.world(8, seed=2), MiniLM()
-    model, answers = seeing.train_classifier([([world], [held])] * 2, bert, epochs=2, progress=False)
+    model, answers = seeing.train_classifier([([world], [held])] * 2, bert, passes=(2, 2), progress=False)
     assert answers == ["blue", "green", "no", "red", "yes"]
     right = seeing.right_answers(seeing.CLASSIC, (model, answers, bert), small_llm.world(40, seed=1))
     assert len(right) == 80 and sum(right) > 60

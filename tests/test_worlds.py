@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from course_utils import worlds
-from course_utils.datasets import emoji_scenes, shapes, workings
+from course_utils.conversations import caption_turn
+from course_utils.datasets import emoji_scenes, emoji_wide, shapes, workings
 from course_utils.datasets.emoji_curriculum import ask_choices
 from course_utils.datasets.shapes_curriculum import ask_across, ask_early
 from course_utils.grid import REPLACED
@@ -121,6 +124,18 @@ def test_more_questions_of_emoji_scenes_come_behind_theirs_and_easy_vqa_has_none
         assert {turn.type for turn in after[len(before) :]} == {"exist", "count"}
     easy = worlds.read_world("easy-VQA", "test", 3, Reader())
     assert worlds.with_more(easy, 1) is easy
+
+
+def test_more_emoji_have_captions_and_questions_and_nothing_more_is_asked_of_them():
+    world = worlds.read_world("more emoji", "train", 3, Reader())
+    data = emoji_wide.split("train", pictures=3)
+    for turns, scene, asked in zip(world.turns, data.scenes, data.questions, strict=True):
+        assert turns[0] == caption_turn(emoji_scenes.caption(scene))
+        assert [(turn.prompt, turn.answer, turn.type) for turn in turns[1:]] == [
+            (one.text, one.answer, one.type) for one in asked
+        ]
+    for change in (worlds.with_choices, worlds.with_early, worlds.with_workings, partial(worlds.with_more, times=1)):
+        assert change(world) is world
 
 
 def test_workings_come_before_answers_that_need_more_than_one_look():

@@ -248,6 +248,23 @@ def beside(scene: EmojiScene, anchor: Placed, side: str) -> list[Placed]:
     return [t for t in scene.things if (t.x - anchor.x) * step_x + (t.y - anchor.y) * step_y >= APART]
 
 
+def place(chosen: Sequence[Emoji], rng: random.Random) -> EmojiScene:
+    """A scene of some things: put into slots, in random order, each with as much jitter as its slot leaves room for."""
+    slots = sorted(rng.sample(range(9), len(chosen)))
+    things = []
+    for one, slot in zip(rng.sample(chosen, len(chosen)), slots, strict=True):
+        size = rng.choice(SIZES)
+        x, y = (STEP * cell + rng.randint(0, SLOT - size) + size // 2 for cell in (slot % 3, slot // 3))
+        things.append(Placed(one, x, y, size))
+    return EmojiScene(tuple(things), _background(rng))
+
+
+def _background(rng: random.Random) -> tuple[int, int, int]:
+    """A light tint, never as grey as the light greys of white animals and bowls, which would vanish on it."""
+    tint = [rng.randint(190, 210), rng.randint(215, 245), rng.randint(215, 245)]
+    return tuple(rng.sample(tint, 3))
+
+
 # --- data sets --------------------------------------------------------------------------------------------------
 
 
@@ -322,7 +339,7 @@ class _Maker:
         counted = self._kind([*KINDS])
         count = self.counts[counted].deal()
         while True:
-            scene = self._scene(self._choose(counted, count))
+            scene = place(self._choose(counted, count), self.rng)
             relations = [
                 (anchor, side, found[0])
                 for anchor in scene.things
@@ -340,8 +357,6 @@ class _Maker:
             self._relation(relations),
         ]
         return scene, [Question(number, kind, *texts) for kind, texts in zip(TYPES, asked, strict=True)]
-
-    # Scenes
 
     def _kind(self, among: Sequence[str]) -> str:
         return self.rng.choices(among, [self.weights[kind] for kind in among])[0]
@@ -365,21 +380,6 @@ class _Maker:
 
     def _may_answer(self, thing: Emoji) -> bool:
         return not self.unseen or thing in self.things[kind_of(thing)][1]
-
-    def _scene(self, chosen: list[Emoji]) -> EmojiScene:
-        """Put the things into slots, in random order, each with as much jitter as its slot leaves room for."""
-        slots = sorted(self.rng.sample(range(9), len(chosen)))
-        things = []
-        for one, slot in zip(self.rng.sample(chosen, len(chosen)), slots, strict=True):
-            size = self.rng.choice(SIZES)
-            x, y = (STEP * cell + self.rng.randint(0, SLOT - size) + size // 2 for cell in (slot % 3, slot // 3))
-            things.append(Placed(one, x, y, size))
-        return EmojiScene(tuple(things), self._background())
-
-    def _background(self) -> tuple[int, int, int]:
-        """A light tint, never as grey as the light greys of white animals and bowls, which would vanish on it."""
-        tint = [self.rng.randint(190, 210), self.rng.randint(215, 245), self.rng.randint(215, 245)]
-        return tuple(self.rng.sample(tint, 3))
 
     # Questions, each as (text, answer)
 

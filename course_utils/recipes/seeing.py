@@ -32,7 +32,9 @@ from course_utils.worlds import World, only_questions, read_world
 
 RESULTS = DATA / "seeing.csv"
 # Of the model's training, one after the other.
-PARTS = tuple(DATA / f"seeing_llm{name}.toml" for name in ("", "_late", "_aloud", "_early"))
+PARTS = tuple(
+    DATA / f"seeing_llm{name}.toml" for name in ("", "_late", "_aloud", "_early", "_choices", "_further", "_wide")
+)
 MODEL = SHIPPED
 CLASSIFIER = CHECKPOINTS / "seeing_classifier.safetensors"
 BLIND, CLASSIC, SEEING = "commonest answer", "BERT + attention + LSTM", "language model with LoRA"
@@ -45,7 +47,8 @@ TESTS = (
     ("emoji scenes", "test", 500),
     ("emoji scenes", "unseen", 500),
 )
-EPOCHS, LEARNING_RATE = 4, 1e-3  # of the classifier
+# Of the classifier: passes over each of these parts. The last three, with more pictures, it sees as often as the model.
+PASSES, LEARNING_RATE = (4, 4, 4, 4, 2, 1, 1), 1e-3
 
 
 def questions(world: World) -> list[Turn]:
@@ -96,8 +99,8 @@ def answers_of(worlds: Sequence[World]) -> list[str]:
 
 
 def train_classifier(
-    parts: Sequence[tuple[Sequence[World], Sequence[World]]], bert: MiniLM, seed: int = 0, epochs: int = EPOCHS,
-    progress: bool = True,
+    parts: Sequence[tuple[Sequence[World], Sequence[World]]], bert: MiniLM, seed: int = 0,
+    passes: Sequence[int] = PASSES, progress: bool = True,
 ) -> tuple[BertClassifier, list[str]]:  # fmt: skip
     """The classifier and its answers, after some passes over all questions of the first part, then of the next.
 
@@ -105,7 +108,7 @@ def train_classifier(
         parts: Worlds to train on, and to validate on, of each part.
         bert: Reads the questions.
         seed: Of weights and order.
-        epochs: Of each part.
+        passes: Over each part.
         progress: Whether to draw progress bars.
     """
     seed_everything(seed)
@@ -113,7 +116,7 @@ def train_classifier(
     model = BertClassifier(len(answers), vlm.PictureReader.DIM)
     model.standardise.measure(torch.cat([world.features[:1000] for world in parts[0][0]]))
     pieces, words = WordPieces(bert), FrozenWords(bert)
-    for worlds, validation in parts:
+    for (worlds, validation), epochs in zip(parts, passes, strict=True):
         batches = WorldBatches(worlds, pieces, words, answers, pictures=16, shuffle=True, seed=seed)
         held = WorldBatches(validation, pieces, words, answers)
         training.fit(model, batches, held, epochs=epochs, learning_rate=LEARNING_RATE, progress=progress)
