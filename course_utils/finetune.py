@@ -287,7 +287,7 @@ def conversations(
 ) -> Conversations:  # fmt: skip
     """Batches of pictures from all the worlds together, their texts read ahead, by :func:`read_texts` if not yet.
 
-    A GPU reads a text anew in less time than it takes to bring what was read, so there nothing is read ahead.
+    On a GPU nothing is read ahead: each batch reads its texts there.
     """
     if reading is None and model.llm.device.type == "cpu":
         reading = read_texts(model, worlds)

@@ -36,10 +36,10 @@ class LoRALinear(nn.Module):
         _check_rank(base, rank)
         self.base = base.requires_grad_(False)
         self.rank, self.alpha = rank, alpha
-        place = {"dtype": torch.float32, "device": base.weight.device}
-        self.down = nn.Parameter(torch.empty(rank, base.in_features, **place))
-        self.up = nn.Parameter(torch.zeros(base.out_features, rank, **place))
-        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))  # as nn.Linear begins
+        down = torch.empty(rank, base.in_features, dtype=torch.float32, device="cpu")
+        nn.init.kaiming_uniform_(down, a=math.sqrt(5))  # as nn.Linear begins; drawn alike for every device
+        self.down = nn.Parameter(down.to(base.weight.device))
+        self.up = nn.Parameter(torch.zeros(base.out_features, rank, dtype=torch.float32, device=base.weight.device))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., in) to (..., out), in the type of the base layer; the update is computed in float32."""

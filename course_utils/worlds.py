@@ -26,6 +26,7 @@ from course_utils.grid import REPLACED
 from course_utils.vlm import PictureReader
 
 NAMES = ("shapes", "easy-VQA", "emoji scenes", "more emoji")  # the last for training alone
+_MADE = {"shapes": shapes, "emoji scenes": emoji_scenes, "more emoji": emoji_wide}
 # Types of shapes whose answers are not names: "yes", "no" and numbers.
 LEARNT_LATE = ("exist", "number", "exist-relation", "count-relation", "verify-relation")
 SIDE, SMALL = 128, 64  # pixels to a side of a picture from a file, its borders white
@@ -64,33 +65,22 @@ def read_world(name: str, split: str, pictures: int, reader: PictureReader) -> W
     """
     if name not in NAMES:
         raise ValueError(f"There is no world {name!r}. There are: {', '.join(NAMES)}.")
-    if name == "more emoji":
-        return _read_more_emoji(split, pictures, reader)
     if name == "easy-VQA":
         data, scenes = easy_vqa.load(split), None
         asked = [(one.picture, one.question, one.answer, one.type) for one in data.questions]
         seen = data.pictures[:pictures]
     else:
-        data = {"shapes": shapes, "emoji scenes": emoji_scenes}[name].split(split, pictures=pictures)
+        data = _MADE[name].split(split, pictures=pictures)
         asked = [(one.picture, one.text, one.answer, one.type) for one in data.questions]
         scenes, seen = data.scenes, data.pictures
     turns: list[list[Turn]] = [[] for _ in seen]
-    if name == "emoji scenes":
+    if name in ("emoji scenes", "more emoji"):
         turns = [[caption_turn(emoji_scenes.caption(scene))] for scene in scenes]
     for picture, *said in asked:
         if picture < len(turns):
             turns[picture].append(question_turn(*said))
-    return World(name, reader.read(seen), turns, scenes)
-
-
-def _read_more_emoji(split: str, pictures: int, reader: PictureReader) -> World:
-    """Without its scenes: what is asked more of emoji scenes is about their things alone."""
-    data = emoji_wide.split(split, pictures=pictures)
-    turns = [
-        [caption_turn(emoji_scenes.caption(scene)), *(question_turn(one.text, one.answer, one.type) for one in asked)]
-        for scene, asked in zip(data.scenes, data.questions, strict=True)
-    ]
-    return World("more emoji", reader.read(data.pictures), turns)
+    known = name != "more emoji"  # what is asked more of scenes is about the things of the other worlds
+    return World(name, reader.read(seen), turns, scenes if known else None)
 
 
 def read_vqa(

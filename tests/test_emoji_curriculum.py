@@ -46,5 +46,6 @@ def test_a_choice_is_between_a_thing_that_is_there_and_one_that_is_not():
             first += one == thing
             alike += emoji_scenes.kind_of(one) == emoji_scenes.kind_of(two)
             many += 1
-    assert 0.4 < first / many < 0.6 < alike / many + 0.1 < 0.8  # some of any kind are of the same by chance
+    assert 0.4 < first / many < 0.6
+    assert 0.5 < alike / many < 0.7  # every second one, and by chance some of the others
     assert ask_choices(SCENES[:9]) == ask_choices(SCENES[:9], seed=1) != ask_choices(SCENES[:9], seed=2)

@@ -107,14 +107,12 @@ def test_training_learns_what_the_pictures_show():
     assert hits == aloud
 
 
-def test_a_gpu_reads_nothing_ahead():
-    def read_by(device):
-        model = SimpleNamespace(llm=SimpleNamespace(device=torch.device(device)), tokenizer=small_llm.load()[1])
-        return finetune.conversations(model, [small_llm.world()], 4).reading
-
-    assert read_by("cuda") is None
-    with pytest.raises(AttributeError):  # on a CPU it would, and this model has no layers
-        read_by("cpu")
+@pytest.mark.parametrize(("device", "ahead"), [("cpu", True), ("cuda", False)])
+def test_texts_are_read_ahead_on_a_cpu_alone(device, ahead, monkeypatch):
+    read = {}
+    monkeypatch.setattr(finetune, "read_texts", lambda *_: read)
+    model = SimpleNamespace(llm=SimpleNamespace(device=torch.device(device)), tokenizer=small_llm.load()[1])
+    assert (finetune.conversations(model, [small_llm.world()], 4).reading is read) == ahead
 
 
 def test_a_model_that_was_taught_a_working_says_it_first_and_answers_without_it():
@@ -296,6 +294,7 @@ def test_a_model_says_what_it_began_from(tmp_path, worlds):
     assert program(tmp_path, "--set", f"start={second.as_posix()}", "--set", f"folder={tmp_path / 'third'}") == 0
     parts = seeing.parts_of(read_weights(tmp_path / "third" / "model.safetensors")[1])
     assert len(parts) == 3 and set(parts[0]) == {"command", "seconds", "by_type"}
+    assert not any("config" in part for part in parts[:-1])
     assert parts[0].items() <= read_weights(first)[1].items() and parts[1].items() <= read_weights(second)[1].items()
 
 

@@ -87,6 +87,20 @@ def test_updates_of_a_bfloat16_model_are_float32():
     torch.testing.assert_close(layer(x), layer.merged()(x), rtol=0.05, atol=0.05)  # bfloat16 keeps eight bits
 
 
+def test_weights_are_drawn_on_the_cpu_whatever_the_device():
+    def left_to_draw(device):
+        base = nn.Linear(6, 5, device=device)
+        torch.manual_seed(0)
+        layer = lora.LoRALinear(base, rank=2, alpha=1)
+        assert layer.down.device.type == layer.up.device.type == device
+        return torch.rand(3)
+
+    torch.manual_seed(0)
+    fresh = torch.rand(3)
+    assert torch.equal(left_to_draw("cpu"), left_to_draw("meta"))  # drawn on "meta" itself, nothing would be used up
+    assert not torch.equal(left_to_draw("meta"), fresh)
+
+
 def test_an_adapter_travels_alone(tmp_path):
     one, other = adapted(), adapted(moved=False)
     path = tmp_path / "adapter.safetensors"

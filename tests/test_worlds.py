@@ -129,10 +129,10 @@ def test_more_questions_of_emoji_scenes_come_behind_theirs_and_easy_vqa_has_none
 def test_more_emoji_have_captions_and_questions_and_nothing_more_is_asked_of_them():
     world = worlds.read_world("more emoji", "train", 3, Reader())
     data = emoji_wide.split("train", pictures=3)
-    for turns, scene, asked in zip(world.turns, data.scenes, data.questions, strict=True):
-        assert turns[0] == caption_turn(emoji_scenes.caption(scene))
+    assert [turns[0] for turns in world.turns] == [caption_turn(emoji_scenes.caption(scene)) for scene in data.scenes]
+    for picture, turns in enumerate(world.turns):
         assert [(turn.prompt, turn.answer, turn.type) for turn in turns[1:]] == [
-            (one.text, one.answer, one.type) for one in asked
+            (one.text, one.answer, one.type) for one in data.questions if one.picture == picture
         ]
     for change in (worlds.with_choices, worlds.with_early, worlds.with_workings, partial(worlds.with_more, times=1)):
         assert change(world) is world

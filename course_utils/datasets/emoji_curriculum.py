@@ -48,8 +48,7 @@ def _choices(scene: EmojiScene, picture: int, rng: random.Random) -> list[Questi
     for thing in there:
         alike = [one for one in absent if emoji_scenes.kind_of(one) == emoji_scenes.kind_of(thing)]
         pair = [thing, rng.choice(alike if rng.random() < 0.5 else absent)]
-        one, two = rng.sample(pair, 2)
-        text = f"{emoji_scenes.is_there(one)} {emoji_scenes.phrase(one)} or {emoji_scenes.phrase(two)}?"
+        text = emoji_scenes.asks_for(*rng.sample(pair, 2))
         questions.append(Question(picture, "choice", text, emoji_scenes.name(thing)))
     return questions
 
@@ -61,10 +60,7 @@ def _ask(scene: EmojiScene, picture: int, rng: random.Random) -> list[Question]:
     alike = [one for one in absent if emoji_scenes.kind_of(one) in kinds]
     others = {one.code: one for one in rng.sample(alike, len(there) // 2) + rng.sample(absent, (len(there) + 1) // 2)}
     asked = [(one, "yes") for one in there] + [(one, "no") for one in others.values()]
-    questions = [
-        Question(picture, "exist", f"{emoji_scenes.is_there(one)} {emoji_scenes.phrase(one)}?", answer)
-        for one, answer in asked
-    ]
+    questions = [Question(picture, "exist", emoji_scenes.asks_for(one), answer) for one, answer in asked]
     order = sorted(rng.sample(list(KINDS), len(KINDS)), key=lambda kind: kind not in kinds)
     for kind in order[:3]:
         text = f"how many {KINDS[kind]} are there?"

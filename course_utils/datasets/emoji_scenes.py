@@ -120,7 +120,10 @@ class Question:
 
 @dataclass(frozen=True)
 class EmojiScenes:
-    """Scenes and their questions: those of picture i are ``questions[5 * i : 5 * i + 5]``, in order of ``TYPES``."""
+    """Scenes and their questions, picture by picture.
+
+    In the splits, those of picture i are ``questions[5 * i : 5 * i + 5]``, in order of ``TYPES``.
+    """
 
     scenes: tuple[EmojiScene, ...]
     questions: tuple[Question, ...]
@@ -196,6 +199,11 @@ def phrase(thing: Emoji) -> str:
 def is_there(thing: Emoji) -> str:
     """How a question about a thing begins: "is there", or "are there" for grapes."""
     return "are there" if name(thing) in _PLURAL else "is there"
+
+
+def asks_for(*things: Emoji) -> str:
+    """The question whether a thing is there, or which of several: "is there a cat?", "are there grapes or a cat?"."""
+    return f"{is_there(things[0])} {' or '.join(map(phrase, things))}?"
 
 
 # --- pictures and captions --------------------------------------------------------------------------------------
@@ -390,7 +398,7 @@ class _Maker:
         else:
             named = self._absent(there, alike, int(self.unseen), self.exist_lead)
         self.exist_lead[named.code] += 1 if present else -1
-        return f"{is_there(named)} {phrase(named)}?", "yes" if present else "no"
+        return asks_for(named), "yes" if present else "no"
 
     def _what(self, there: list[Emoji]) -> tuple[str, str]:
         answer = self.rng.choice(self._alone(there))
@@ -402,8 +410,7 @@ class _Maker:
         other = self._absent(there, alike, int(self.unseen and new), self.choice_lead)
         self.choice_lead[answer.code] += 1
         self.choice_lead[other.code] -= 1
-        one, two = (answer, other) if first else (other, answer)
-        return f"{is_there(one)} {phrase(one)} or {phrase(two)}?", name(answer)
+        return asks_for(*((answer, other) if first else (other, answer))), name(answer)
 
     def _relation(self, relations: list[tuple[Placed, str, Placed]]) -> tuple[str, str]:
         anchor, side, answer = self.rng.choice(relations)
