@@ -28,7 +28,7 @@ setup: $(STAMP)
 
 # Redone when the versions or the package's metadata change, and never otherwise.
 $(STAMP): requirements.lock pyproject.toml
-	@$(PYTHON) course_utils/bootstrap.py $(VENV)
+	@$(PYTHON) tools/bootstrap.py $(VENV)
 	@touch $@
 
 lab: setup
@@ -63,7 +63,7 @@ $(GRADING)/.ready: $(STAMP)
 
 # Every lesson's set-up cell, as on Colab: its Python, its versions, its pip install from a clone. About 4 GB.
 colab:
-	$(PYTHON) tests/colab_environment.py --python $(COLAB_PYTHON)
+	$(PYTHON) tests/support/colab_environment.py --python $(COLAB_PYTHON)
 
 # Have pyproject's ranges a solution on every Python, and under Colab's versions? Asks the index, installs nothing.
 RESOLVE := $(BIN)/uv pip compile --quiet pyproject.toml --extra test --output-file /dev/null
@@ -84,7 +84,7 @@ $(VENV)/.extra-%: $(STAMP)
 # One notebook: make browser NOTEBOOKS=notebooks/00_start_here.ipynb
 browser: $(VENV)/.extra-browser
 	$(BIN)/pytest tests/in_browser.py
-	$(BIN)/python -m course_utils.browser $(NOTEBOOKS)
+	$(BIN)/python -m tools.browser $(NOTEBOOKS)
 
 site: $(VENV)/.extra-site
 	$(BIN)/python docs/sources.py build/site-source
@@ -98,23 +98,23 @@ site-browser: site $(VENV)/.extra-browser
 
 # Run notebooks in place, as they are to be committed: make execute NOTEBOOKS=notebooks/00_start_here.ipynb
 execute: setup
-	$(BIN)/python -m course_utils.authoring execute $(NOTEBOOKS)
+	$(BIN)/python -m tools.authoring execute $(NOTEBOOKS)
 
 # Write the learner's homework from the teacher's sources, and the lessons' links to it.
 homework: setup
-	$(BIN)/python -m course_utils.homework make
+	$(BIN)/python -m tools.homework make
 
 # Train what the results tables quote, over three seeds. Minutes of CPU, or seconds of GPU.
 benchmark: setup
-	$(BIN)/python -m course_utils.benchmark
+	$(BIN)/python -m experiments.benchmark
 
 # Train every rung of the ladder over three seeds and write data/ladder.csv: about 100 CPU minutes, two runs at a time.
 ladder: setup
-	$(BIN)/python -m course_utils.ladder
+	$(BIN)/python -m course_utils.reasoning.ladder
 
 # Stamp badges and setup cells: make slug REPO=owner/name
 slug: setup
-	$(BIN)/python -m course_utils.authoring slug $(REPO)
+	$(BIN)/python -m tools.authoring slug $(REPO)
 
 # Choose new exact versions inside pyproject's ranges.
 lock: setup

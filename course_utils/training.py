@@ -40,6 +40,53 @@ Loss = Callable[[torch.Tensor, dict], torch.Tensor]  # (logits, batch) -> scalar
 Validation = Callable[[nn.Module], tuple[float, dict[str, float]]]
 
 
+# --- batches ----------------------------------------------------------------------------------------------------
+
+
+class EpochBatches:
+    """Batches of rows in an order that depends on the seed and the epoch alone, so that a stopped run can resume.
+
+    A subclass implements :meth:`batch`. :func:`fit` calls :meth:`set_epoch` before each epoch.
+
+    Args:
+        rows: Number of rows (pictures, say) in the data.
+        batch_size: Rows in each batch; the last batch may be smaller.
+        shuffle: Whether to reorder the rows in every epoch.
+        seed: Seed of the order.
+
+    Raises:
+        ValueError: If there are no rows, or ``batch_size`` is less than one.
+    """
+
+    def __init__(self, rows: int, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> None:
+        if rows < 1 or batch_size < 1:
+            raise ValueError(f"{rows} rows in batches of {batch_size}: both must be at least 1.")
+        self.rows, self.batch_size, self.shuffle, self.seed, self.epoch = rows, batch_size, shuffle, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next pass, counted from 0."""
+        self.epoch = epoch
+
+    def order(self) -> np.ndarray:
+        """Row numbers in the order of the current epoch, (rows,)."""
+        order = np.arange(self.rows)
+        if self.shuffle:
+            np.random.default_rng((self.seed, self.epoch)).shuffle(order)
+        return order
+
+    def __len__(self) -> int:
+        return -(-self.rows // self.batch_size)
+
+    def __iter__(self) -> Iterator:
+        order = self.order()
+        for start in range(0, self.rows, self.batch_size):
+            yield self.batch(order[start : start + self.batch_size])
+
+    def batch(self, rows: np.ndarray):
+        """Build the batch that holds these rows."""
+        raise NotImplementedError
+
+
 # --- one step ---------------------------------------------------------------------------------------------------
 
 
@@ -389,7 +436,7 @@ def _one_epoch(run: _Run, train, loss: Loss, tracker: Tracker, bar: tqdm, stop: 
 
 def _batches_left(run: _Run, loader) -> Iterator[tuple[dict, ...]]:
     """The batches of the epoch that the run has not seen yet, step by step."""
-    sampler = getattr(loader, "batch_sampler", None)
+    sampler = getattr(loader, "batch_sampler", loader)  # a DataLoader's order is its sampler's
     if hasattr(sampler, "set_epoch"):
         sampler.set_epoch(run.epoch)
     steps, done = _in_groups(loader, run.settings.accumulate), run.steps_in_epoch

@@ -163,7 +163,7 @@ def draw_figures(folder: Path) -> dict[str, str]:
     plots.set_style()
     shown = {"map.png": plots.course_map()}
     if (DATA / "ladder.csv").exists():
-        from course_utils import ladder
+        from course_utils.reasoning import ladder
 
         shown["ladder.png"] = plots.ladder(ladder.summary(ladder.load()))
     for name, figure in shown.items():

@@ -16,7 +16,7 @@ import nbformat
 import pytest
 from nbgrader.api import Gradebook
 
-from course_utils import authoring, homework
+from tools import authoring, homework
 
 ASSIGNMENT = "homework"
 TAGS = {"import torch\n": "homework-needs", "# kept in course_utils/alignment/attention.py": "homework",

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from course_utils import authoring, browser
+from tools import authoring, browser
 
 WIDGETS = "import ipywidgets\nfrom IPython.display import HTML, Javascript, display\nshown = ipywidgets.HTML('start')"
 SLIDER = "s = ipywidgets.IntSlider(2, 0, 9, description='number')"

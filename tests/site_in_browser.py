@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from course_utils import authoring, browser
+from tools import authoring, browser
 
 SITE = authoring.ROOT / "build" / "site"
 SCREENSHOTS = authoring.ROOT / "runs" / "site"

@@ -7,8 +7,8 @@ import sys
 import pytest
 from notebook_rules import COPY_RULES, HOMEWORK_RULES, RULES, SOURCE_RULES, Lesson
 
-from course_utils import authoring, homework
 from course_utils.lesson import LESSONS
+from tools import authoring, homework
 
 LESSON_FILES = authoring.lessons()
 COPIES = sorted(homework.folder().glob("*.ipynb"))

@@ -14,9 +14,11 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from course_utils import assets, authoring, benchmark, bootstrap, homework, ladder
+from course_utils import assets
 from course_utils.paths import DATA
-from course_utils.recipes import seeing
+from course_utils.reasoning import ladder
+from experiments import benchmark, seeing
+from tools import authoring, bootstrap, homework
 
 ROOT = authoring.ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -9,7 +9,7 @@ import pages
 import pytest
 import sources
 
-from course_utils import authoring
+from tools import authoring
 
 REPOSITORY = "https://github.com/owner/name/blob/main/"
 

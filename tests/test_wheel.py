@@ -15,7 +15,7 @@ import course_wheel
 import nbformat
 import pytest
 
-from course_utils import authoring, homework
+from tools import authoring, homework
 
 ROOT = authoring.ROOT
 NOTEBOOKS = [*authoring.lessons(), *sorted(homework.folder().glob("*.ipynb"))]
@@ -98,11 +98,16 @@ def test_widgets_are_tested_under_both_generations_of_ipywidgets():
     # Here it is 8; `make colab` runs the same tests under 7.7.1.
     assert version("ipywidgets").startswith("8.")
     assert "ipywidgets==7.7.1" in (ROOT / "tests" / "colab_constraints.txt").read_text()
-    assert "test_widgets.py" in (ROOT / "tests" / "colab_environment.py").read_text()
+    assert "test_widgets.py" in (ROOT / "tests" / "support" / "colab_environment.py").read_text()
 
 
 def test_without_colabs_python_the_colab_check_fails_and_says_so():
-    command = [sys.executable, str(ROOT / "tests" / "colab_environment.py"), "--python", "no-such-python3.13"]
+    command = [
+        sys.executable,
+        str(ROOT / "tests" / "support" / "colab_environment.py"),
+        "--python",
+        "no-such-python3.13",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("Python 3.13, which Colab runs, is not here") and "COLAB_PYTHON=" in done.stderr

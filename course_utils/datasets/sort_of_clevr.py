@@ -120,7 +120,7 @@ class SortOfClevr:
         ]  # fmt: skip
 
     def batch(self, rows: torch.Tensor, device: torch.device | str = "cpu") -> dict:
-        """The batch of these pictures and all their questions, as :class:`course_utils.grid.Batches` takes it.
+        """The batch of these pictures and all their questions, as :class:`course_utils.reasoning.grid.Batches` takes it.
 
         Returns:
             ``pictures`` (pictures, 3, 75, 75) float32 from -1 to 1; ``codes`` (pictures, 20, 11) float32; ``answers``

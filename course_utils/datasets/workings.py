@@ -13,7 +13,7 @@ from functools import partial
 
 from course_utils.datasets import emoji_scenes
 from course_utils.datasets.emoji_scenes import KINDS, EmojiScene
-from course_utils.datasets.shapes_questions import (
+from course_utils.datasets.shapes.questions import (
     DIRECTIONS,
     DISTANCES,
     Description,
@@ -23,7 +23,7 @@ from course_utils.datasets.shapes_questions import (
     parse,
     position,
 )
-from course_utils.datasets.shapes_scenes import Scene, Thing
+from course_utils.datasets.shapes.scenes import Scene, Thing
 
 NOTHING = "none"
 FOUND = 3  # things that are named across a distance

@@ -201,7 +201,7 @@ class SmallViT(nn.Module):
 
 
 def trained_grid_cnn() -> GridCNN:
-    """The shipped :class:`GridCNN`, frozen; ``python -m course_utils.recipes.grid_cnn`` makes it.
+    """The shipped :class:`GridCNN`, frozen; ``python -m experiments.grid_cnn`` makes it.
 
     Raises:
         course_utils.checkpoints.CheckpointError: If the checkpoint is missing or is not of this network.
@@ -210,7 +210,7 @@ def trained_grid_cnn() -> GridCNN:
 
 
 def trained_attribute_cnn() -> AttributeCNN:
-    """The shipped :class:`AttributeCNN`, frozen; ``python -m course_utils.recipes.attribute_cnn`` makes it.
+    """The shipped :class:`AttributeCNN`, frozen; ``python -m experiments.attribute_cnn`` makes it.
 
     Raises:
         course_utils.checkpoints.CheckpointError: If the checkpoint is missing or is not of this network.

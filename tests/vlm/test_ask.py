@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import small_llm
+import torch
+from PIL import Image
+
+from course_utils.language import llm
+from course_utils.vlm import ask, finetune
+from course_utils.vlm.conversations import CAPTION_PROMPT
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(llm, "load", small_llm.load)
+        patch.setattr(llm, "fast_dtype", lambda *_: torch.float32)
+        config = finetune.Config(worlds={"shapes": 1}, enter=1, rank=4, pictures=6, parts=1, passes=1)
+        model, _ = finetune.train(config, [small_llm.world()], progress=False)
+        path = tmp_path_factory.mktemp("model") / "model.safetensors"
+        finetune.save(model, config, path)
+        yield path
+
+
+@pytest.fixture
+def picture(tmp_path):
+    Image.new("L", (90, 40), 120).save(tmp_path / "grey.png")
+    return str(tmp_path / "grey.png")
+
+
+def test_a_picture_of_any_kind_is_asked_and_described(trained, picture):
+    asker = ask.Asker(trained)
+    said = asker.ask(picture, ["What colour is it?", "is it red"])
+    assert len(said) == 2 and all(isinstance(text, str) for text in said)
+    again = asker.ask(np.full((40, 90, 3), 120, dtype=np.uint8), ["what colour  is it", "is it red?"])
+    assert again == said
+    assert isinstance(asker.describe(picture), str)
+
+
+def test_workings_are_told_when_asked_for(trained, picture, capsys, monkeypatch):
+    monkeypatch.setattr("course_utils.vlm.VisionLanguageModel.complete", lambda *_, **__: ["red star, blue star: no"])
+    asker = ask.Asker(trained)
+    assert asker.ask(picture, ["is it red?"]) == ["no"]
+    assert asker.ask(picture, ["is it red?"], aloud=True) == ["red star, blue star: no"]
+    assert ask.main([picture, "is it red?", "--aloud", "--model", str(trained)]) == 0
+    assert capsys.readouterr().out == "red star, blue star: no\n"
+
+
+def test_questions_are_worded_as_the_worlds_word_theirs():
+    assert ask.as_asked("  What colour is\nthe star ") == "what colour is the star?"
+    assert ask.as_asked("is it red?") == "is it red?"
+    assert ask.as_asked(CAPTION_PROMPT) == CAPTION_PROMPT
+
+
+def test_the_program_answers_line_by_line(trained, picture, capsys):
+    assert ask.main([picture, "what colour is it?", "is it red?", "--model", str(trained)]) == 0
+    assert capsys.readouterr().out.count("\n") >= 2
+
+
+@pytest.mark.parametrize(
+    ("picture_name", "question", "said"),
+    [
+        ("none.png", "is it red?", "none.png cannot be read"),
+        ("broken.png", "is it red?", "broken.png cannot be read"),
+        ("grey.png", " ", "The question is empty"),
+    ],
+)
+def test_the_program_says_what_is_wrong(trained, picture, tmp_path, capsys, picture_name, question, said):
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG no more")
+    assert ask.main([str(tmp_path / picture_name), question, "--model", str(trained)]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_missing_model_is_named(picture, tmp_path, capsys):
+    assert ask.main([picture, "is it red?", "--model", str(tmp_path / "none.safetensors")]) == 2
+    assert "none.safetensors" in capsys.readouterr().err

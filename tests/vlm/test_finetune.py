@@ -1,0 +1,344 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import small_llm
+import torch
+
+from course_utils import training, vlm
+from course_utils.checkpoints import CheckpointError, read_weights
+from course_utils.language import llm
+from course_utils.vlm import finetune
+from course_utils.vlm.finetune import Config, ConfigError
+from experiments import seeing
+
+SUPPORT = Path(__file__).parent.parent / "support"
+CONFIG = Config(worlds={"shapes": 1}, enter=1, rank=4, pictures=6, parts=2, passes=3, learning_rate=1e-2)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setattr(llm, "load", small_llm.load)
+    monkeypatch.setattr(llm, "fast_dtype", lambda *_: torch.float32)
+
+
+def train(config=CONFIG, **options):
+    return finetune.train(config, [small_llm.world()], options.pop("validation", ()), progress=False, **options)
+
+
+# --- configurations ---------------------------------------------------------------------------------------------
+
+
+def test_a_file_and_changes_make_a_configuration(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('learning_rate = 1\nbridge = "MLP"\n[worlds]\nshapes = 20\n"emoji scenes" = 10\n', encoding="utf-8")
+    found = finetune.read_config(file, ["rank=8", "bridge=resampler", 'folder="runs/x"'])
+    assert found == Config(
+        worlds={"shapes": 20, "emoji scenes": 10}, learning_rate=1.0, rank=8, bridge="resampler", folder="runs/x"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("rank = ", "is no TOML"),
+        ("speed = 3", "unknown entry speed"),
+        ('rank = "high"', "rank is 'high'; it must be a int"),
+        ("[worlds]\nMars = 3", "worlds names Mars; there are: shapes"),
+        ("rank = 3", "nothing to train on"),
+        ("more = 1\n[worlds]\nshapes = 3\n[more_of]\nlength = 1", "more_of names length; there are: exist"),
+        ("[worlds]\nshapes = 3\n[more_of]\nnumber = 1", "set more to at least 1"),
+        ('bridge = "rope"\n[worlds]\nshapes = 3', "it is one of: linear, placed, MLP, resampler"),
+        ("pictures = 0\n[worlds]\nshapes = 3", "at least 1"),
+        ('questions = "q.json"', "needs annotations"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(text, said, tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=said):
+        finetune.read_config(file)
+
+
+def test_a_missing_file_and_a_change_without_a_value_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no configuration"):
+        finetune.read_config(tmp_path / "none.toml")
+    (tmp_path / "run.toml").write_text("", encoding="utf-8")
+    with pytest.raises(ConfigError, match="NAME=VALUE"):
+        finetune.read_config(tmp_path / "run.toml", ["rank"])
+
+
+def test_the_configurations_of_the_shipped_model_follow_each_other():
+    parts = [finetune.read_config(path) for path in seeing.PARTS]
+    assert all(set(part.worlds) >= {"shapes", "easy-VQA", "emoji scenes"} for part in parts)
+    for before, after in pairwise(parts):
+        assert after.start == f"{before.folder}/model.safetensors"
+        assert (before.enter, before.rank, before.trains) == (after.enter, after.rank, after.trains)
+    first, late, aloud, early, *on_a_gpu, wide = parts
+    assert 0 < first.stones < 1 and not first.start and late.more > 0
+    assert aloud.aloud and not late.aloud and aloud.bridge == late.bridge
+    assert early.aloud and early.early and not aloud.early and early.more_of["number"] > aloud.more
+    assert all(part.choices and part.early and part.aloud for part in (*on_a_gpu, wide)) and not early.choices
+    assert ["more emoji" in part.worlds for part in parts] == [part is wide for part in parts]
+
+
+# --- what is trained ---------------------------------------------------------------------------------------------
+
+
+def test_training_learns_what_the_pictures_show():
+    config = dataclasses.replace(CONFIG, passes=40, parts=1, learning_rate=3e-2)
+    held = small_llm.world(seed=1)
+    model, history = train(config, validation=[held])
+    assert max(history.validation) > 0.9 > history.validation[0]
+    # Right is what the model also says aloud, word for word.
+    hits = vlm.answers_right(model, finetune.conversations(model, [held], 5))
+    aloud = []
+    for cells, turns in zip(held.features, held.turns, strict=True):
+        said = model.complete(cells.expand(len(turns), -1, -1), [turn.prompt for turn in turns])
+        aloud.append([text == turn.answer for text, turn in zip(said, turns, strict=True)])
+    assert hits == aloud
+
+
+@pytest.mark.parametrize(("device", "ahead"), [("cpu", True), ("cuda", False)])
+def test_texts_are_read_ahead_on_a_cpu_alone(device, ahead, monkeypatch):
+    read = {}
+    monkeypatch.setattr(finetune, "read_texts", lambda *_: read)
+    model = SimpleNamespace(llm=SimpleNamespace(device=torch.device(device)), tokenizer=small_llm.load()[1])
+    assert (finetune.conversations(model, [small_llm.world()], 4).reading is read) == ahead
+
+
+def test_a_model_that_was_taught_a_working_says_it_first_and_answers_without_it():
+    def with_working(world):
+        turns = [[dataclasses.replace(turn, working=turn.answer[::-1]) for turn in some] for some in world.turns]
+        return dataclasses.replace(world, turns=turns)
+
+    taught, held = with_working(small_llm.world()), with_working(small_llm.world(seed=1))
+    config = dataclasses.replace(CONFIG, passes=60, parts=1, learning_rate=3e-2)
+    model, _ = finetune.train(config, [taught], progress=False)
+    asked = [(number, turn) for number, turns in enumerate(held.turns) for turn in turns]
+    features, prompts = held.features[[number for number, _ in asked]], [turn.prompt for _, turn in asked]
+    said, answers = (model.answer(features, prompts, aloud=aloud, batch_size=7) for aloud in (True, False))
+    assert sum(text == turn.said for text, (_, turn) in zip(said, asked, strict=True)) > 0.9 * len(asked)
+    assert sum(text == turn.answer for text, (_, turn) in zip(answers, asked, strict=True)) > 0.9 * len(asked)
+    assert [text.rpartition(": ")[2] for text in said] == answers
+
+
+def test_a_run_that_is_to_speak_aloud_reads_workings():
+    config = Config(worlds={"shapes": 2, "easy-VQA": 1}, validation=1, aloud=True)
+    for plain, aloud in zip(
+        *(_turns(dataclasses.replace(config, aloud=aloud)) for aloud in (False, True)), strict=True
+    ):
+        assert (plain.prompt, plain.answer, plain.working) == (aloud.prompt, aloud.answer, "")
+        assert bool(aloud.working) == (aloud.type in ("number", "distance") or aloud.type.endswith("-relation"))
+
+
+def _turns(config):
+    worlds, validation = finetune.read_worlds(config, seeing.NoPictures())
+    return [turn for world in (*worlds, *validation) for some in world.turns for turn in some]
+
+
+@pytest.mark.parametrize("trains", finetune.TRAINS)
+def test_each_way_trains_what_it_says(trains):
+    model = finetune.build(dataclasses.replace(CONFIG, trains=trains))
+    before = {name: weight.clone() for name, weight in model.llm.state_dict().items()}
+    bridge = model.bridge.project.weight.detach().clone()
+    model, _ = train(dataclasses.replace(CONFIG, trains=trains, passes=1))
+    after = model.llm.state_dict()
+    moved = {name for name, weight in before.items() if not torch.equal(weight, after[name])}
+    assert not torch.equal(model.bridge.project.weight, bridge)
+    assert not any(".layers.0." in name or "embed" in name for name in moved)
+    expected = {"bridge": set(), "LoRA": {"up", "down"}, "full": {"weight"}}[trains]
+    assert {name.rsplit(".", 1)[-1] for name in moved} == expected
+
+
+def test_a_run_goes_on_from_what_another_learnt(tmp_path):
+    first, history = train(dataclasses.replace(CONFIG, passes=40, parts=1, learning_rate=3e-2))
+    path = tmp_path / "first.safetensors"
+    finetune.save(first, CONFIG, path)
+    fresh, on = (train(dataclasses.replace(CONFIG, passes=1, parts=1, start=start))[1] for start in ("", str(path)))
+    assert on.loss[0] == pytest.approx(history.loss[-1], abs=0.5) and on.loss[0] < fresh.loss[0] - 2
+    placed = dataclasses.replace(CONFIG, bridge="placed", passes=1, parts=1, start=str(path))
+    assert train(placed)[1].loss[0] == pytest.approx(on.loss[0], abs=1e-4)  # places begin at 0
+    with pytest.raises(CheckpointError, match="first.safetensors"):
+        train(dataclasses.replace(CONFIG, rank=2 * CONFIG.rank, start=str(path)))
+    with pytest.raises(ConfigError, match="join at layer 1, here at 2"):
+        train(dataclasses.replace(CONFIG, enter=2, start=str(path)))
+
+
+def test_many_small_batches_make_the_step_of_a_large_one():
+    large = train(dataclasses.replace(CONFIG, pictures=12, parts=1))[1].loss
+    small = train(dataclasses.replace(CONFIG, pictures=3, parts=1, accumulate=4))[1].loss
+    assert len(small) == len(large)
+    np.testing.assert_allclose(small, large, rtol=1e-3)
+
+
+def test_a_run_stopped_by_ctrl_c_goes_on_exactly(tmp_path):
+    whole = train()[1]
+
+    class Interrupted:
+        def log(self, step, values):
+            if step == 5 and "loss" in values:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        def close(self):
+            pass
+
+    with pytest.raises(KeyboardInterrupt):
+        train(folder=tmp_path, tracker=Interrupted())
+    assert (tmp_path / "last.pt").exists()
+    resumed = train(folder=tmp_path, resume=True)[1]
+    assert len(whole.loss) > 5 and resumed.loss == whole.loss
+
+
+def test_two_processes_learn_what_one_learns(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(SUPPORT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    script = str(SUPPORT / "finetune_shared.py")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    for name, command in (("one", [sys.executable]), ("two", launch)):
+        out = [script, str(tmp_path / name), str(tmp_path / f"run-{name}")]
+        done = subprocess.run([*command, *out], env=environment, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, first, second = (json.loads((tmp_path / name).read_text()) for name in ("one.0", "two.0", "two.1"))
+    assert (one["processes"], first["processes"], second["processes"]) == (1, 2, 2)
+    assert first == second  # both have the same weights
+    np.testing.assert_allclose(first["loss"], one["loss"], rtol=1e-3)
+    np.testing.assert_allclose(first["sums"], one["sums"], rtol=1e-2, atol=0.05)
+    assert (tmp_path / "run-two" / "best.safetensors").exists()
+
+
+def test_it_stops_when_nothing_gets_better():
+    config = dataclasses.replace(CONFIG, learning_rate=1e-9, passes=20, patience=2)
+    _, history = train(config, validation=[small_llm.world(seed=1)])
+    assert len(history.validation) == 3
+
+
+def test_bf16_learns_too():
+    _, history = train(dataclasses.replace(CONFIG, precision="bf16", passes=6))
+    assert history.loss[-1] < 0.8 * history.loss[0]
+
+
+def test_the_search_finds_a_rate_that_learns(capsys):
+    config = dataclasses.replace(CONFIG, learning_rate=2e-3, passes=2)
+    found = finetune.search(config, [small_llm.world()], [small_llm.world(seed=1)], trials=4)
+    assert 4e-4 <= found.learning_rate <= 1e-2 and found.rank in (1, 4)
+    assert "best of 4 trials" in capsys.readouterr().out
+
+
+def test_the_search_needs_something_to_validate_on():
+    with pytest.raises(ConfigError, match="validation"):
+        finetune.search(CONFIG, [small_llm.world()], [], trials=1)
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------
+
+
+def test_a_saved_model_answers_as_before(tmp_path):
+    model, _ = train()
+    finetune.save(model, CONFIG, tmp_path / "model.safetensors")
+    loaded, config = finetune.load(tmp_path / "model.safetensors")
+    assert config == CONFIG
+    batches = finetune.conversations(model, [small_llm.world(seed=1)], 8)
+    with torch.no_grad():
+        for batch in batches:
+            agree = model(batch).argmax(dim=-1) == loaded(batch).argmax(dim=-1)
+            assert agree.float().mean() > 0.9  # matrices were rounded to bfloat16
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    training.save_checkpoint(torch.nn.Linear(2, 2), tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match="not of course_utils.vlm.finetune"):
+        finetune.load(tmp_path / "other.safetensors")
+
+
+# --- the program ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def worlds(monkeypatch):
+    monkeypatch.setattr(finetune, "read_worlds", lambda *_: ([small_llm.world()], [small_llm.world(seed=1)]))
+
+
+def program(tmp_path, *more):
+    file = tmp_path / "run.toml"
+    text = f'enter = 1\nrank = 4\npictures = 6\nparts = 2\nfolder = "{tmp_path.as_posix()}/run"\n[worlds]\nshapes = 1\n'
+    file.write_text(text, encoding="utf-8")
+    return finetune.main(["--config", str(file), *more])
+
+
+def test_the_program_trains_measures_and_ships(tmp_path, worlds, capsys):
+    ship = tmp_path / "shipped.safetensors"
+    assert program(tmp_path, "--set", "tracker=tensorboard", "--ship", str(ship)) == 0
+    shown = capsys.readouterr().out
+    assert "colour" in shown and "accuracy" in shown
+    assert ship.exists() and (tmp_path / "run" / "history.json").exists()
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+    notes = read_weights(ship)[1]
+    assert notes["command"].endswith("run.toml --set tracker=tensorboard") and set(notes["by_type"]) >= {"colour"}
+    assert notes == read_weights(tmp_path / "run" / "model.safetensors")[1] and "start" not in notes
+
+
+def test_a_model_says_what_it_began_from(tmp_path, worlds):
+    assert program(tmp_path) == 0
+    first = tmp_path / "first.safetensors"
+    (tmp_path / "run" / "model.safetensors").rename(first)
+    second = tmp_path / "on" / "model.safetensors"
+    assert program(tmp_path, "--set", f"start={first.as_posix()}", "--set", f"folder={second.parent}") == 0
+    assert program(tmp_path, "--set", f"start={second.as_posix()}", "--set", f"folder={tmp_path / 'third'}") == 0
+    parts = seeing.parts_of(read_weights(tmp_path / "third" / "model.safetensors")[1])
+    assert len(parts) == 3 and set(parts[0]) == {"command", "seconds", "by_type"}
+    assert not any("config" in part for part in parts[:-1])
+    assert parts[0].items() <= read_weights(first)[1].items() and parts[1].items() <= read_weights(second)[1].items()
+
+
+def test_the_program_says_what_is_wrong(tmp_path, worlds, capsys):
+    assert program(tmp_path, "--set", "rank=0") == 2
+    assert "rank is 0; it must be at least 1" in capsys.readouterr().err
+    assert program(tmp_path, "--set", "enter=7") == 2
+    assert "the layers are 0 to 2" in capsys.readouterr().err
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, worlds, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(finetune.training, "fit", stop)
+    assert program(tmp_path) == 130
+    assert "--resume goes on" in capsys.readouterr().err
+
+
+def test_vqa_in_its_official_layout_is_trained_on(tmp_path, monkeypatch):
+    from PIL import Image
+
+    for number in range(12):
+        Image.new("RGB", (60 + number, 40), ("red", "blue")[number % 2]).save(
+            tmp_path / f"COCO_train2014_{number:012d}.jpg"
+        )
+    asked = [{"image_id": n, "question_id": n, "question": "What color is it?"} for n in range(12)]
+    colours = [("red", "blue")[n % 2] for n in range(12)]
+    ten = [[{"answer": one, "answer_confidence": "yes", "answer_id": i} for i in range(1, 11)] for one in colours]
+    answers = [
+        {"image_id": n, "question_id": n, "question_type": "what color", "answer_type": "other",
+         "multiple_choice_answer": colours[n], "answers": ten[n]}
+        for n in range(12)
+    ]  # fmt: skip
+    head = {"data_subtype": "train2014"}
+    (tmp_path / "q.json").write_text(json.dumps({**head, "questions": asked}), encoding="utf-8")
+    (tmp_path / "a.json").write_text(json.dumps({**head, "annotations": answers}), encoding="utf-8")
+    config = dataclasses.replace(
+        CONFIG, worlds={}, questions=str(tmp_path / "q.json"), annotations=str(tmp_path / "a.json"),
+        pictures_folder=str(tmp_path), held_out=0.25, pictures=3, parts=1, passes=25,
+    )  # fmt: skip
+    worlds, validation = finetune.read_worlds(config, vlm.PictureReader())
+    assert (len(worlds[0].turns), len(validation[0].turns)) == (9, 3)
+    model, _ = finetune.train(config, worlds, validation, progress=False)
+    assert finetune.vqa_score(model, validation[0]) == pytest.approx(1.0)

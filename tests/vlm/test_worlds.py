@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from course_utils.datasets import emoji_scenes, shapes, workings
+from course_utils.datasets.emoji_scenes import wide as emoji_wide
+from course_utils.datasets.emoji_scenes.curriculum import ask_choices
+from course_utils.datasets.shapes.curriculum import ask_across, ask_early
+from course_utils.reasoning.grid import REPLACED
+from course_utils.vlm import PictureReader, worlds
+from course_utils.vlm.conversations import caption_turn
+
+
+class Reader:
+    """In place of a :class:`PictureReader`: the mean of each picture in all its features."""
+
+    def read(self, pictures):
+        means = torch.from_numpy(pictures.reshape(len(pictures), -1).mean(axis=1))
+        return means[:, None, None].expand(-1, 16, PictureReader.DIM).half()
+
+
+def test_each_picture_has_its_own_questions():
+    world = worlds.read_world("shapes", "test", 5, Reader())
+    data = shapes.split("test", pictures=5)
+    assert world.features.shape == (5, 16, PictureReader.DIM) and len(world.scenes) == 5
+    assert [(t.prompt, t.answer, t.type) for t in world.turns[3]] == [
+        (q.text, q.answer, q.type) for q in data.questions if q.picture == 3
+    ]
+
+
+def test_emoji_scenes_are_described_first():
+    world = worlds.read_world("emoji scenes", "unseen", 3, Reader())
+    scenes = emoji_scenes.split("unseen", pictures=3).scenes
+    assert [turns[0].answer for turns in world.turns] == [emoji_scenes.caption(scene) for scene in scenes]
+    assert {len(turns) for turns in world.turns} == {6}
+
+
+def test_easy_vqa_tells_no_scenes_and_no_more_pictures_than_asked_for():
+    world = worlds.read_world("easy-VQA", "test", 4, Reader())
+    assert len(world.turns) == len(world.features) == 4 and world.scenes is None
+    assert all(turns for turns in world.turns)
+
+
+def test_a_world_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="no world 'Mars'"):
+        worlds.read_world("Mars", "train", 3, Reader())
+
+
+def test_pictures_of_all_shapes_become_squares_with_white_borders():
+    found = worlds.squared(np.zeros((50, 100, 3), dtype=np.uint8))
+    assert found.shape == (128, 128, 3)
+    assert (found[:10] == 255).all() and (found[60:68] == 0).all()
+
+
+def test_small_pictures_stay_small_unless_asked():
+    small = np.zeros((64, 40, 3), dtype=np.uint8)
+    assert worlds.squared(small).shape == (64, 64, 3) and worlds.squared(small, 128).shape == (128, 128, 3)
+
+
+def test_stones_replace_the_yes_no_questions_across_a_direction_in_a_share_of_the_pictures():
+    world = worlds.read_world("shapes", "train", 6, Reader())
+    found = worlds.with_stones(world, 0.5)
+    kinds = [{turn.type for turn in turns} for turns in found.turns]
+    assert [set(REPLACED).isdisjoint(some) for some in kinds] == [False, True] * 3
+    assert kinds[1] >= {"colour-relation", "shape-relation"} and all(len(turns) == 8 for turns in found.turns)
+    assert found.turns[0] == world.turns[0]
+    answers = {one.text: one.answer for one in ask_across(world.scenes)[6:8]}
+    assert {turn.prompt: turn.answer for turn in found.turns[3] if turn.type.endswith("-relation")}.items() >= (
+        answers.items()
+    )
+    assert worlds.with_stones(world, 0).turns == world.turns
+    with pytest.raises(ValueError, match="share"):
+        worlds.with_stones(world, 1.5)
+
+
+def test_more_questions_are_of_the_late_types_and_none_comes_twice():
+    world = worlds.read_world("shapes", "train", 4, Reader())
+    found = worlds.with_more(world, 2)
+    for before, after in zip(world.turns, found.turns, strict=True):
+        assert after[: len(before)] == before and len(set(after)) == len(after)
+        assert {turn.type for turn in after[len(before) :]} == set(worlds.LEARNT_LATE)
+        assert len(after) <= len(before) + 2 * len(worlds.LEARNT_LATE)
+    assert worlds.with_more(world, 0) is world
+
+
+def test_more_questions_are_of_the_types_that_are_named():
+    world = worlds.read_world("shapes", "train", 4, Reader())
+    for before, after in zip(world.turns, worlds.with_more(world, 1, {"distance": 3, "number": 1}).turns, strict=True):
+        kinds = [turn.type for turn in after[len(before) :]]
+        assert set(kinds) <= {"distance", "number"} and kinds.count("number") <= 1 < kinds.count("distance") <= 3
+
+
+def test_early_finds_are_asked_about_shapes_alone():
+    world = worlds.read_world("shapes", "train", 4, Reader())
+    asked = [one.text for one in ask_early(world.scenes)]
+    found = worlds.with_early(world)
+    assert [[turn.prompt for turn in turns] for turns in found.turns] == [
+        list(dict.fromkeys([*(turn.prompt for turn in turns), text]))
+        for turns, text in zip(world.turns, asked, strict=True)
+    ]
+    easy = worlds.read_world("easy-VQA", "test", 3, Reader())
+    assert worlds.with_early(easy) is easy
+
+
+def test_choices_are_asked_about_emoji_scenes_alone():
+    world = worlds.read_world("emoji scenes", "train", 4, Reader())
+    asked = [[one.text for one in some] for some in ask_choices(world.scenes)]
+    assert [[turn.prompt for turn in turns] for turns in worlds.with_choices(world).turns] == [
+        list(dict.fromkeys([*(turn.prompt for turn in turns), *texts]))
+        for turns, texts in zip(world.turns, asked, strict=True)
+    ]
+    easy = worlds.read_world("easy-VQA", "test", 3, Reader())
+    assert worlds.with_choices(easy) is easy
+
+
+def test_more_questions_of_emoji_scenes_come_behind_theirs_and_easy_vqa_has_none():
+    world = worlds.read_world("emoji scenes", "train", 3, Reader())
+    for before, after in zip(world.turns, worlds.with_more(world, 1).turns, strict=True):
+        assert after[: len(before)] == before
+        assert {turn.type for turn in after[len(before) :]} == {"exist", "count"}
+    easy = worlds.read_world("easy-VQA", "test", 3, Reader())
+    assert worlds.with_more(easy, 1) is easy
+
+
+def test_more_emoji_have_captions_and_questions_and_nothing_more_is_asked_of_them():
+    world = worlds.read_world("more emoji", "train", 3, Reader())
+    data = emoji_wide.split("train", pictures=3)
+    assert [turns[0] for turns in world.turns] == [caption_turn(emoji_scenes.caption(scene)) for scene in data.scenes]
+    for picture, turns in enumerate(world.turns):
+        assert [(turn.prompt, turn.answer, turn.type) for turn in turns[1:]] == [
+            (one.text, one.answer, one.type) for one in data.questions if one.picture == picture
+        ]
+    for change in (worlds.with_choices, worlds.with_early, worlds.with_workings, partial(worlds.with_more, times=1)):
+        assert change(world) is world
+
+
+def test_workings_come_before_answers_that_need_more_than_one_look():
+    world = worlds.read_world("shapes", "train", 3, Reader())
+    for before, after, scene in zip(world.turns, worlds.with_workings(world).turns, world.scenes, strict=True):
+        assert [(turn.prompt, turn.answer, turn.type) for turn in after] == [
+            (turn.prompt, turn.answer, turn.type) for turn in before
+        ]
+        assert [turn.working for turn in after] == [workings.about_shapes(turn.prompt, scene) for turn in before]
+        assert {turn.type for turn in after if not turn.working} == {"exist", "colour", "shape"}
+    told = worlds.with_workings(worlds.read_world("emoji scenes", "train", 3, Reader()))
+    assert {turn.type for turns in told.turns for turn in turns if turn.working} == {"count"}
+    easy = worlds.read_world("easy-VQA", "test", 3, Reader())
+    assert worlds.with_workings(easy) is easy
