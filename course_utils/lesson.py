@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import random
 import warnings
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 import torch
+
+from course_utils.device import choose_device, describe, seed_everything
 
 T = TypeVar("T")
 
@@ -84,43 +84,6 @@ def start(number: str, *, seed: int = SEED) -> Lesson:
     info = LESSONS[number]
     print(f"Lesson {number}, {info.title} · {describe(device)} · torch {torch.__version__} · {_expected(info, device)}")
     return Lesson(number, device, seed, np.random.default_rng(seed))
-
-
-def seed_everything(seed: int) -> None:
-    """Seed python's, numpy's and torch's global generators."""
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - libraries that lessons call still draw from the global generator
-    torch.manual_seed(seed)
-
-
-def choose_device() -> torch.device:
-    """The device that COURSE_DEVICE names, else a CUDA GPU where there is one, else the CPU.
-
-    Apple's ``mps`` is used only when asked for: it still lacks operators that the lessons need.
-
-    Raises:
-        ValueError: If COURSE_DEVICE names a device that torch cannot use on this machine.
-    """
-    asked = os.environ.get("COURSE_DEVICE", "").strip()
-    if not asked:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(asked)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(
-            f"COURSE_DEVICE={asked!r} does not work on this machine. Unset it, or use 'cpu'. Torch says: {error}"
-        ) from error
-    return device
-
-
-def describe(device: torch.device) -> str:
-    """A few words on a device, for the banner and for tables of results."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type == "cpu":
-        return f"cpu, {torch.get_num_threads()} threads"
-    return str(device)
 
 
 def _expected(info: LessonInfo, device: torch.device) -> str:

@@ -1,7 +1,7 @@
-"""Training and evaluation, for every model of the course.
+"""Training and evaluation of every model of the course.
 
-A model is called with a batch, a dictionary of tensors and lists (see :mod:`course_utils.datasets.vqa`), and gives
-answer scores, (batch, answers). :func:`fit` is :func:`train_step` in a loop, with all that a long run needs around it.
+A model is called with a batch, a dictionary of tensors and lists (see :mod:`course_utils.datasets.vqa`), and returns
+answer scores (batch, answers). :func:`fit` is :func:`train_step` in a loop, with checkpoints, validation and resuming.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -35,7 +35,7 @@ from course_utils.trackers import NoTracker, Tracker
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-IGNORE = -1  # the target of a question whose answer is not among the model's answers
+IGNORE = -100  # target that the loss leaves out: the model cannot give this answer; torch's own default
 Loss = Callable[[torch.Tensor, dict], torch.Tensor]  # (logits, batch) -> scalar
 Validation = Callable[[nn.Module], tuple[float, dict[str, float]]]
 
@@ -99,54 +99,51 @@ def train_step(
     model: nn.Module, batch: dict | Sequence[dict], optimizer: torch.optim.Optimizer, *, loss: Loss = answer_loss,
     clip: float | None = 1.0, precision: str = "fp32", accelerator: Accelerator | None = None,
 ) -> float:  # fmt: skip
-    """One step down the gradient; the loss before it.
+    """Take one optimiser step and return the loss before it.
 
     Several batches, and the batches of several processes, count as one large batch: each answer weighs the same.
 
+    Args:
+        model: With an accelerator, as its ``prepare`` returned it.
+        batch: A batch, or several whose gradients are accumulated.
+        optimizer: Holds the weights to train.
+        loss: (logits, batch) to a scalar, a mean over answers.
+        clip: Largest norm of the gradient; None for no limit.
+        precision: "fp32", or "bf16" to compute in bfloat16.
+        accelerator: For a run on several processes.
+
     Raises:
-        NonFiniteLoss: If the loss is NaN or infinite. The weights are left as they were.
+        NonFiniteLoss: If the loss is NaN or infinite. The weights are left unchanged.
     """
     batches = [batch] if isinstance(batch, dict) else batch
+    processes = accelerator.num_processes if accelerator is not None else 1
     counts = [int((one["answers"] != IGNORE).sum()) for one in batches]
-    everyone = _sum([float(sum(counts))], model, accelerator)[0]
+    total = _sum_over_processes(sum(counts), model, accelerator)
     optimizer.zero_grad()
     value = 0.0
-    for one, count in zip(batches, counts, strict=True):
-        with autocast(one, precision):
-            part = loss(model(one), one) * (count / everyone if everyone else 1.0)
-        part.backward()  # one after the other, so that one batch at a time is in memory
+    for step, (one, count) in enumerate(zip(batches, counts, strict=True), start=1):
+        exchange = accelerator is None or step == len(batches)  # processes exchange gradients in the last backward
+        with contextlib.nullcontext() if exchange else accelerator.no_sync(model):
+            with autocast(one, precision):
+                logits = model(one)
+                # Times the number of processes, since gradients are averaged over them.
+                weight = processes * count / total if total else 1.0
+                part = loss(logits, one) * weight if weight else logits.sum() * 0.0
+            part.backward()  # at once, so that only one batch is in memory
         value += part.item()
-    value = _sum([value], model, accelerator)[0]  # the same in all processes: all stop, or none
+    value = _sum_over_processes(value, model, accelerator) / processes  # the same everywhere: all stop, or none
     if not math.isfinite(value):
         raise NonFiniteLoss(value, batches[0])
-    _sum_gradients(model, accelerator)
     if clip is not None:
         nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()
     return value
 
 
-def _sum(values: list[float], model: nn.Module, accelerator: Accelerator | None) -> list[float]:
-    """Over all processes."""
+def _sum_over_processes(value: float, model: nn.Module, accelerator: Accelerator | None) -> float:
     if accelerator is None or accelerator.num_processes == 1:
-        return values
-    return accelerator.reduce(torch.tensor(values, device=device_of(model)), "sum").tolist()
-
-
-def _sum_gradients(model: nn.Module, accelerator: Accelerator | None) -> None:
-    if accelerator is None or accelerator.num_processes == 1:
-        return
-    for weight in model.parameters():
-        if weight.requires_grad:
-            grad = weight.grad if weight.grad is not None else torch.zeros_like(weight)
-            weight.grad = accelerator.reduce(grad, "sum")
-
-
-def train_epoch(model: nn.Module, loader: Iterable[dict], optimizer: torch.optim.Optimizer, **options) -> float:
-    """One pass over the batches; the mean loss. Options are those of :func:`train_step`."""
-    model.train()
-    device = device_of(model)
-    return float(np.mean([train_step(model, to_device(batch, device), optimizer, **options) for batch in loader]))
+        return value
+    return accelerator.reduce(torch.tensor(float(value), device=device_of(model)), "sum").item()
 
 
 class NonFiniteLoss(RuntimeError):
@@ -159,7 +156,7 @@ class NonFiniteLoss(RuntimeError):
         where = f" at step {step}" if step is not None else ""
         super().__init__(
             f"The loss became {value}{where}, on questions {shown or 'without ids'}. Try a lower learning rate or a "
-            "smaller clip, and look whether these pictures and answers are what they should be."
+            "smaller clip, and check these pictures and answers."
         )
 
 
@@ -177,7 +174,7 @@ def to_device(batch: dict, device: torch.device) -> dict:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where the model's weights are."""
+    """The device that holds the model's weights."""
     return next(model.parameters()).device
 
 
@@ -186,17 +183,17 @@ def device_of(model: nn.Module) -> torch.device:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a model did on a set of questions.
+    """The answers of a model to a set of questions, scored.
 
     Attributes:
-        accuracy: Share answered rightly. A question whose answer the model cannot give counts as wrong.
-        loss: Mean cross-entropy over the questions whose answer it can give.
+        accuracy: Share of correct answers. A question whose answer the model cannot give counts as wrong.
+        loss: Mean cross-entropy over the questions whose answer the model can give.
         by_type: Columns type, questions, accuracy, low, high (95 % Wilson interval).
         report: scikit-learn's report: precision, recall and F1 of each answer.
-        targets: The right answers' numbers, ``IGNORE`` for one that the model cannot give.
-        predictions: The given answers' numbers.
-        confidences: The probability of each given answer.
-        question_ids: Which question each of them belongs to.
+        targets: Indices of the correct answers; ``IGNORE`` for one that the model cannot give.
+        predictions: Indices of the predicted answers.
+        confidences: Probability of each predicted answer.
+        question_ids: The question of each entry.
     """
 
     accuracy: float
@@ -210,21 +207,18 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(
-    model: nn.Module, loader: Iterable[dict], answers: Sequence[str], *, device: torch.device | str | None = None
-) -> Evaluation:
+def evaluate(model: nn.Module, loader: Iterable[dict], answers: Sequence[str]) -> Evaluation:
     """Answer all questions of a loader, without training.
 
     Args:
         model: Left in the mode (training or evaluation) it was in.
         loader: Batches.
-        answers: What the numbers of the answers stand for.
-        device: Where to compute; by default where the model is.
+        answers: The answer behind each index.
 
     Raises:
-        ValueError: If the loader gives no batch.
+        ValueError: If the loader yields no batch.
     """
-    logits, targets, types, question_ids = _answer_all(model, loader, device)
+    logits, targets, types, question_ids = _answer_all(model, loader)
     probabilities = logits.softmax(dim=-1)
     confidences, predictions = probabilities.max(dim=-1)
     correct = (predictions == targets).tolist()
@@ -247,24 +241,24 @@ def evaluate(
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, loader: Iterable[dict], *, device: torch.device | str | None = None) -> float:
-    """Share of questions answered rightly."""
-    logits, targets, _, _ = _answer_all(model, loader, device)
+def accuracy(model: nn.Module, loader: Iterable[dict]) -> float:
+    """Share of questions answered correctly."""
+    logits, targets, _, _ = _answer_all(model, loader)
     return (logits.argmax(dim=-1) == targets).float().mean().item()
 
 
 @torch.no_grad()
 def _accuracies(model: nn.Module, loader: Iterable[dict]) -> tuple[float, dict[str, float]]:
-    """Accuracy over all questions, and of each type."""
-    logits, targets, types, _ = _answer_all(model, loader, None)
+    """Accuracy over all questions, and for each type."""
+    logits, targets, types, _ = _answer_all(model, loader)
     correct = (logits.argmax(dim=-1) == targets).tolist()
     table = accuracy_by_type(correct, types)
     return sum(correct) / len(correct), dict(zip(table["type"], table["accuracy"], strict=True))
 
 
-def _answer_all(model: nn.Module, loader, device) -> tuple[torch.Tensor, torch.Tensor, list[str], list[int]]:
-    device = torch.device(device) if device is not None else device_of(model)
-    was_training = model.training
+def _answer_all(model: nn.Module, loader: Iterable[dict]) -> tuple[torch.Tensor, torch.Tensor, list[str], list[int]]:
+    """Logits and targets on the CPU, question types and question ids, over all batches."""
+    device, was_training = device_of(model), model.training
     model.eval()
     logits, targets, types, question_ids = [], [], [], []
     for batch in loader:
@@ -274,8 +268,49 @@ def _answer_all(model: nn.Module, loader, device) -> tuple[torch.Tensor, torch.T
         question_ids += batch.get("question_ids") or [None] * len(batch["answers"])
     model.train(was_training)
     if not logits:
-        raise ValueError("There is nothing to evaluate: the loader gave no batch.")
+        raise ValueError("There is nothing to evaluate: the loader yielded no batch.")
     return torch.cat(logits), torch.cat(targets), types, question_ids
+
+
+# --- a short run ------------------------------------------------------------------------------------------------
+
+
+def one_cycle(
+    parameters: Iterable[nn.Parameter], batches: Sequence, loss: Callable[[Any], torch.Tensor], *,
+    learning_rate: float, pct_start: float = 0.3, weight_decay: float = 0.01, clip: float | None = None,
+    progress: bool = False,
+) -> list[float]:  # fmt: skip
+    """Train with AdamW and a one-cycle learning rate (Smith and Topin, 2019), one step for each batch.
+
+    Args:
+        parameters: What to train.
+        batches: The batches of all epochs in order, for instance row numbers.
+        loss: A batch to a scalar.
+        learning_rate: The highest learning rate.
+        pct_start: Share of the steps with a rising learning rate.
+        weight_decay: Weight decay of AdamW.
+        clip: Largest norm of the gradient; None for no limit.
+        progress: Whether to draw a progress bar.
+
+    Returns:
+        The loss of each step.
+    """
+    parameters = list(parameters)
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=learning_rate, total_steps=len(batches), pct_start=pct_start
+    )
+    losses = []
+    for batch in tqdm(batches, desc="training", disable=not progress, file=sys.stdout, unit="step", ncols=100):
+        value = loss(batch)
+        optimizer.zero_grad()
+        value.backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_(parameters, clip)
+        optimizer.step()
+        schedule.step()
+        losses.append(value.item())
+    return losses
 
 
 # --- a whole run ------------------------------------------------------------------------------------------------
@@ -283,14 +318,14 @@ def _answer_all(model: nn.Module, loader, device) -> tuple[torch.Tensor, torch.T
 
 @dataclass
 class History:
-    """What happened in a run.
+    """The record of a run.
 
     Attributes:
-        loss: At every step.
-        learning_rate: At every step.
-        validation: Accuracy after every epoch, if there is validation data.
+        loss: The loss of each step.
+        learning_rate: The learning rate of each step.
+        validation: Accuracy after each epoch; empty without validation data.
         by_type: The same for each question type.
-        best_epoch: The epoch, from 1, of the weights that the model was left with.
+        best_epoch: The epoch, from 1, whose weights the model was left with.
         seconds: Time spent in training steps, without validation.
     """
 
@@ -304,7 +339,7 @@ class History:
 
 @dataclass(frozen=True)
 class Settings:
-    """What must be the same for a run to be resumed."""
+    """What a run must share with the one it resumes; fields as the arguments of :func:`fit`."""
 
     epochs: int
     steps_per_epoch: int
@@ -317,66 +352,52 @@ class Settings:
 
 
 def fit(
-    model: nn.Module,
-    train: Iterable[dict],
-    validation: Iterable[dict] | Validation | None = None,
-    *,
-    epochs: int,
-    learning_rate: float = 1e-3,
-    weight_decay: float = 0.01,
-    warmup: float = 0.1,
-    clip: float | None = 1.0,
-    precision: str = "fp32",
-    accumulate: int = 1,
-    patience: int | None = None,
-    loss: Loss = answer_loss,
-    folder: str | Path | None = None,
-    resume: bool = False,
-    tracker: Tracker | None = None,
-    device: torch.device | str | None = None,
-    accelerator: Accelerator | None = None,
-    progress: bool = True,
-) -> History:
+    model: nn.Module, train: Iterable[dict], validation: Iterable[dict] | Validation | None = None, *, epochs: int,
+    learning_rate: float = 1e-3, weight_decay: float = 0.01, warmup: float = 0.1, clip: float | None = 1.0,
+    precision: str = "fp32", accumulate: int = 1, patience: int | None = None, loss: Loss = answer_loss,
+    folder: str | Path | None = None, resume: bool = False, tracker: Tracker | None = None,
+    device: torch.device | str | None = None, accelerator: Accelerator | None = None, progress: bool = True,
+) -> History:  # fmt: skip
     """Train with AdamW, a linear warm-up and a cosine decay; keep the best weights.
 
-    The model is left in evaluation mode, with the weights of the epoch that did best on ``validation`` (of the last
-    epoch without it). With a folder, ``best.safetensors`` holds them, and ``last.pt`` the state of the run after each
-    epoch and after Ctrl-C. Resumed, a run goes on exactly as if it had never stopped, provided that the order of the
-    batches depends on the epoch alone: ``train.batch_sampler.set_epoch`` is called where there is one.
+    The model is left in evaluation mode, with the weights of the epoch that scored best on ``validation`` (the last
+    epoch without it). With a folder, ``best.safetensors`` holds these weights, and ``last.pt`` the state of the run
+    after each epoch and after Ctrl-C. A resumed run continues exactly as if it had never stopped, provided that the
+    order of the batches depends only on the epoch: see :class:`EpochBatches`.
 
     Args:
-        model: Called with a batch, gives logits (batch, answers).
-        train: Batches; needs a length.
-        validation: Batches, or a function of the model that gives its accuracy and that of each type.
+        model: Called with a batch, returns logits (batch, answers).
+        train: Batches, with a length. ``set_epoch`` is called on it, or on its ``batch_sampler``, if there is one.
+        validation: Batches, or a function of the model that returns its accuracy and the accuracy of each type.
         epochs: Passes over ``train``.
-        learning_rate: At the end of the warm-up.
-        weight_decay: AdamW's.
-        warmup: Share of all steps with a rising learning rate.
-        clip: Largest norm of the gradient, None for no limit.
+        learning_rate: The highest learning rate, at the end of the warm-up.
+        weight_decay: Weight decay of AdamW.
+        warmup: Share of the steps with a rising learning rate.
+        clip: Largest norm of the gradient; None for no limit.
         precision: "fp32", or "bf16" to compute in bfloat16.
-        accumulate: So many batches make a step, as if they were one: for batches that would not fit into memory.
+        accumulate: Batches per step, for large batches that do not fit into memory.
         patience: Stop after this many epochs without a better validation accuracy.
         loss: (logits, batch) to a scalar.
-        folder: Where checkpoints go; None keeps the best weights in memory.
-        resume: Go on from the folder's ``last.pt`` if there is one.
-        tracker: Told of each step's loss and each epoch's accuracy.
-        device: Where to train; by default where the model is.
-        accelerator: Of a run on several processes. Each has the same model and its own part of every batch; only the
-            first one writes.
-        progress: Show a progress bar.
+        folder: Where checkpoints are written; None keeps the best weights in memory.
+        resume: Continue from ``last.pt`` in the folder, if it is there.
+        tracker: Receives the loss of each step and the accuracy of each epoch.
+        device: Where to train; by default the device of the model.
+        accelerator: For a run on several processes. Each has the same model and its own share of every batch; only
+            the main process writes.
+        progress: Whether to show a progress bar.
 
     Raises:
-        NonFiniteLoss: The loss became NaN; checkpoints are untouched.
-        CheckpointError: The checkpoint to resume from is damaged, or of another model or other settings.
+        NonFiniteLoss: If the loss becomes NaN; checkpoints are left unchanged.
+        CheckpointError: If the checkpoint to resume from is damaged, or from another model or other settings.
     """
     if patience is not None and validation is None:
         raise ValueError("patience needs validation data: give a validation loader.")
     if resume and folder is None:
         raise ValueError("resume needs the folder of the run.")
-    if device is not None:
-        model.to(device)
     if accumulate < 1:
         raise ValueError(f"accumulate is {accumulate}; a step takes at least one batch.")
+    if device is not None:
+        model.to(device)
     steps = -(-len(train) // accumulate)
     settings = Settings(epochs, steps, learning_rate, weight_decay, warmup, clip, precision, accumulate)
     trained = [weight for weight in model.parameters() if weight.requires_grad]
@@ -385,21 +406,21 @@ def fit(
     if resume:
         run.load()
     tracker = tracker or NoTracker()
+    called = _prepared(model, accelerator)
     with _progress_bar(run, progress and run.writes) as bar, _stop_between_steps() as stop:
         while run.epoch < epochs and not run.out_of_patience(patience):
-            _one_epoch(run, train, loss, tracker, bar, stop)
+            _one_epoch(run, called, train, loss, tracker, bar, stop)
             if validation is not None:
-                found = validation(model) if callable(validation) else _accuracies(model, validation)
-                run.note_validation(*found)
+                run.record_validation(*(validation(model) if callable(validation) else _accuracies(model, validation)))
                 tracker.log(run.step, {"validation accuracy": run.history.validation[-1]})
             run.end_epoch()
-        _postfix(bar, run)
+        _show(bar, run)
     run.restore_best()
     return run.history
 
 
 def learning_rate_at(step: int, settings: Settings) -> float:
-    """Rising linearly over the warm-up, then along a cosine to (nearly) zero (Loshchilov and Hutter, 2017)."""
+    """A linear rise over the warm-up, then a cosine to nearly zero (Loshchilov and Hutter, 2017)."""
     total = settings.epochs * settings.steps_per_epoch
     rising = max(1, round(settings.warmup * total))
     if step < rising:
@@ -408,57 +429,62 @@ def learning_rate_at(step: int, settings: Settings) -> float:
     return settings.learning_rate * max(0.5 * (1 + math.cos(math.pi * share)), 1e-3)
 
 
-def _one_epoch(run: _Run, train, loss: Loss, tracker: Tracker, bar: tqdm, stop: threading.Event) -> None:
-    """The steps of one epoch that are still to be done."""
-    run.model.train()
-    device = device_of(run.model)
-    settings = run.settings
-    for batches in _batches_left(run, train):
+def _prepared(model: nn.Module, accelerator: Accelerator | None) -> nn.Module:
+    """The model to call in training: with several processes, the wrapper that averages their gradients."""
+    if accelerator is None or accelerator.num_processes == 1:
+        return model
+    from accelerate import DistributedDataParallelKwargs  # slow to import
+
+    if accelerator.ddp_handler is None:  # a batch need not use every weight
+        accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return accelerator.prepare(model)
+
+
+def _one_epoch(run: _Run, model: nn.Module, train, loss: Loss, tracker: Tracker, bar: tqdm, stop) -> None:
+    """Take the remaining steps of the current epoch."""
+    model.train()
+    device, settings = device_of(model), run.settings
+    for batches in _remaining_batches(run, train):
         rate = learning_rate_at(run.step, settings)
         for group in run.optimizer.param_groups:
             group["lr"] = rate
         began = time.perf_counter()
-        options = {"loss": loss, "clip": settings.clip, "precision": settings.precision}
         try:
-            on_device = [to_device(batch, device) for batch in batches]
-            value = train_step(run.model, on_device, run.optimizer, accelerator=run.accelerator, **options)
+            value = train_step(
+                model, [to_device(batch, device) for batch in batches], run.optimizer, loss=loss, clip=settings.clip,
+                precision=settings.precision, accelerator=run.accelerator,
+            )  # fmt: skip
         except NonFiniteLoss as error:
             raise NonFiniteLoss(error.value, batches[0], run.step + 1) from None
-        run.note_step(value, rate, time.perf_counter() - began)
+        run.record_step(value, rate, time.perf_counter() - began)
         tracker.log(run.step, {"loss": value, "learning rate": rate})
         bar.update()
         if run.step % 10 == 0:
-            _postfix(bar, run)
+            _show(bar, run)
         if stop.is_set():
             run.save_last()
             raise KeyboardInterrupt
 
 
-def _batches_left(run: _Run, loader) -> Iterator[tuple[dict, ...]]:
-    """The batches of the epoch that the run has not seen yet, step by step."""
+def _remaining_batches(run: _Run, loader) -> Iterator[tuple[dict, ...]]:
+    """The batches of the epoch that the run has not seen yet, as many at a time as make a step."""
     sampler = getattr(loader, "batch_sampler", loader)  # a DataLoader's order is its sampler's
     if hasattr(sampler, "set_epoch"):
         sampler.set_epoch(run.epoch)
-    steps, done = _in_groups(loader, run.settings.accumulate), run.steps_in_epoch
-    for _ in range(done):
+    batches = iter(loader)
+    steps = iter(lambda: tuple(itertools.islice(batches, run.settings.accumulate)), ())
+    for _ in range(run.steps_in_epoch):
         next(steps)
-    if done:  # starting a loader and skipping batches draw random numbers that the stopped run had drawn already
+    if run.steps_in_epoch:  # skipping batches draws random numbers that the stopped run had already drawn
         run.restore_rng()
     yield from steps
 
 
-def _in_groups(loader: Iterable[dict], size: int) -> Iterator[tuple[dict, ...]]:
-    """So many batches at a time; the last group may be smaller."""
-    batches = iter(loader)
-    while group := tuple(itertools.islice(batches, size)):
-        yield group
-
-
 @contextlib.contextmanager
 def _stop_between_steps() -> Iterator[threading.Event]:
-    """On Ctrl-C, set the event and let the step finish, so that the saved state is whole. A second one stops at once.
+    """On Ctrl-C, set the event and let the step finish, so that the saved state is complete.
 
-    Only the main thread can do that; elsewhere Ctrl-C keeps its usual meaning.
+    A second Ctrl-C stops at once. Only the main thread can handle signals: elsewhere Ctrl-C keeps its usual meaning.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -486,7 +512,7 @@ def _progress_bar(run: _Run, progress: bool) -> tqdm:
     )  # fmt: skip
 
 
-def _postfix(bar: tqdm, run: _Run) -> None:
+def _show(bar: tqdm, run: _Run) -> None:
     recent = run.history.loss[-20:]
     shown = {"loss": f"{np.mean(recent):.3f}"} if recent else {}
     if run.history.validation:
@@ -498,11 +524,12 @@ def _postfix(bar: tqdm, run: _Run) -> None:
 
 
 class _Run:
-    """All that changes during a run, and how it is kept."""
+    """The state of a run, and how it is saved and restored."""
 
     def __init__(
-        self, model, optimizer, settings: Settings, folder: Path | None, accelerator: Accelerator | None = None
-    ) -> None:
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, settings: Settings, folder: Path | None,
+        accelerator: Accelerator | None,
+    ) -> None:  # fmt: skip
         self.model, self.optimizer, self.settings, self.folder = model, optimizer, settings, folder
         self.accelerator = accelerator
         self.history = History()
@@ -516,27 +543,29 @@ class _Run:
 
     @property
     def writes(self) -> bool:
-        """Whether this process is the one that writes files and shows progress."""
+        """Whether this process writes files and shows progress."""
         return self.accelerator is None or self.accelerator.is_main_process
 
-    def wait(self) -> None:
-        """Until the other processes are here too, and what the first one wrote can be read."""
-        if self.accelerator is not None:
-            self.accelerator.wait_for_everyone()
-
-    def note_step(self, loss: float, rate: float, seconds: float) -> None:
+    def record_step(self, loss: float, rate: float, seconds: float) -> None:
         self.history.loss.append(loss)
         self.history.learning_rate.append(rate)
         self.history.seconds += seconds
         self.steps_in_epoch += 1
 
-    def note_validation(self, value: float, by_type: dict[str, float]) -> None:
-        self.history.validation.append(value)
+    def record_validation(self, value: float, by_type: dict[str, float]) -> None:
+        history = self.history
+        better = value > max(history.validation, default=-1.0)
+        history.validation.append(value)
         for kind, share in by_type.items():
-            self.history.by_type.setdefault(kind, []).append(share)
-        if value > max(self.history.validation[:-1], default=-1.0):
-            self.history.best_epoch = self.epoch + 1
-            self._keep_best()
+            history.by_type.setdefault(kind, []).append(share)
+        if not better:
+            return
+        history.best_epoch = self.epoch + 1
+        if self.folder is None:
+            self.best = {name: weight.detach().clone() for name, weight in self.model.state_dict().items()}
+        elif self.writes:
+            about = {"epoch": history.best_epoch, "validation": value}
+            save_checkpoint(self.model, self.folder / "best.safetensors", about)
 
     def out_of_patience(self, patience: int | None) -> bool:
         return patience is not None and self.epoch - self.history.best_epoch >= patience
@@ -548,7 +577,8 @@ class _Run:
         self.save_last()
 
     def restore_best(self) -> None:
-        self.wait()
+        if self.accelerator is not None:
+            self.accelerator.wait_for_everyone()  # until the main process has written
         if self.history.validation and self.folder is not None:
             load_checkpoint(self.model, self.folder / "best.safetensors")
         elif self.best is not None:
@@ -556,15 +586,6 @@ class _Run:
         elif self.folder is not None and self.writes:
             save_checkpoint(self.model, self.folder / "best.safetensors")
         self.model.eval()
-
-    def _keep_best(self) -> None:
-        if self.folder is not None:
-            if not self.writes:
-                return
-            about = {"epoch": self.history.best_epoch, "validation": self.history.validation[-1]}
-            save_checkpoint(self.model, self.folder / "best.safetensors", about)
-        else:
-            self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
     def save_last(self) -> None:
         if self.folder is None or not self.writes:
@@ -589,23 +610,19 @@ class _Run:
             return
         try:
             state = torch.load(path, map_location=device_of(self.model), weights_only=True)
-        except Exception as error:  # torch raises whatever the damage happens to cause
+        except Exception as error:  # the kind of error depends on the damage
             raise CheckpointError(f"{path} is damaged ({error}). Delete it to start afresh.") from error
-        self._check_settings(path, json.loads(state["settings"]))
+        saved, now = json.loads(state["settings"]), dataclasses.asdict(self.settings)
+        changed = [f"{name} was {saved.get(name)}, now {now[name]}" for name in now if saved.get(name) != now[name]]
+        if changed:
+            raise CheckpointError(f"{path} is of a run with other settings: {'; '.join(changed)}. Use another folder.")
         load_weights(self.model, state["model"], path)
         self.optimizer.load_state_dict(state["optimizer"])
         self.history = History(**json.loads(state["history"]))
-        self.epoch, self.steps_in_epoch = state["epoch"], state["steps_in_epoch"]
-        self.rng = state["rng"]
+        self.epoch, self.steps_in_epoch, self.rng = state["epoch"], state["steps_in_epoch"], state["rng"]
         self.restore_rng()
 
     def restore_rng(self) -> None:
         torch.set_rng_state(self.rng["cpu"].cpu())
         if self.rng["cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all([rng.cpu() for rng in self.rng["cuda"]])
-
-    def _check_settings(self, path: Path, saved: dict) -> None:
-        now = dataclasses.asdict(self.settings)
-        other = [f"{name} was {saved.get(name)}, now {now[name]}" for name in now if saved.get(name) != now[name]]
-        if other:
-            raise CheckpointError(f"{path} is of a run with other settings: {'; '.join(other)}. Use another folder.")

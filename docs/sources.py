@@ -157,7 +157,7 @@ def _row(terms: list[Term]) -> str:
 
 def draw_figures(folder: Path) -> dict[str, str]:
     """Draw the course's map and, where it was measured, the ladder: file name to alternative text."""
-    from course_utils import plots  # here, since the rest of this module needs no torch
+    from course_utils import plots, results  # here, since the rest of this module needs no torch
     from course_utils.paths import DATA
 
     plots.set_style()
@@ -165,7 +165,7 @@ def draw_figures(folder: Path) -> dict[str, str]:
     if (DATA / "ladder.csv").exists():
         from course_utils.reasoning import ladder
 
-        shown["ladder.png"] = plots.ladder(ladder.summary(ladder.load()))
+        shown["ladder.png"] = plots.ladder(ladder.summary(results.read("ladder")))
     for name, figure in shown.items():
         (folder / name).write_bytes(figure.png)
     return {name: figure.alt for name, figure in shown.items()}

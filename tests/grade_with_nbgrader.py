@@ -1,6 +1,6 @@
-"""Homework through nbgrader's own commands: what it releases, what it grades, and the traps that it does not name.
+"""Grade homework with nbgrader itself: what it releases, what it scores, and the mistakes it does not report.
 
-Run by ``make grade-test``, which installs the extra ``homework``; not part of ``make test``.
+``make grade-test`` runs this in an environment with the extra ``homework``; it is not part of ``make test``.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ TAGS = {"import torch\n": "homework-needs", "# kept in course_utils/alignment/at
 
 
 def nbgrader(folder, *arguments):
-    """One nbgrader command in a course's folder, with its own tools on the path, as in an activated environment."""
+    """Run an nbgrader command in a course folder, with PATH as in an activated environment."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     command = [sys.executable, "-m", "nbgrader", *arguments, "--ExecutePreprocessor.timeout=300"]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def solved(release, source):
-    """A learner's notebook finished by hand: the solutions put into the cells that are open."""
+    """Finish a learner's notebook: put the solutions into its open cells."""
     answers = {
         cell.metadata["nbgrader"]["grade_id"]: cell.source for cell in source.cells if "nbgrader" in cell.metadata
     }
@@ -48,7 +48,7 @@ def read(path):
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
-    """A course with all sources as one assignment, released, and five learners' submissions, graded."""
+    """A course with all sources as one released assignment, and three learners' graded submissions."""
     folder = tmp_path_factory.mktemp("course")
     source_folder = folder / "source" / ASSIGNMENT
     source_folder.mkdir(parents=True)
@@ -77,7 +77,7 @@ def course(tmp_path_factory):
 
 
 def spoil(path, source):
-    """Solved, but two ways to lose points: a check edited so that it passes, and a check that lost its metadata."""
+    """Solve a submission, but edit one check so that it passes, and take the metadata from another."""
     notebook = solved(read(path), read(source))
     cells = {cell.metadata["nbgrader"]["grade_id"]: cell for cell in notebook.cells if "nbgrader" in cell.metadata}
     cells["softmax"].source = "def softmax(scores):\n    return scores"
@@ -87,7 +87,7 @@ def spoil(path, source):
 
 
 def scores(course, learner):
-    """Points of each notebook: (score, the most that there is)."""
+    """The score and the maximum score of each notebook."""
     with Gradebook(f"sqlite:///{course}/gradebook.db") as gradebook:
         found = gradebook.find_submission(ASSIGNMENT, learner).notebooks
         return {notebook.name: (notebook.score, notebook.max_score) for notebook in found}
@@ -146,6 +146,6 @@ def test_a_cell_that_is_there_twice_makes_nbgrader_fail_with_a_message_that_misl
     notebook.cells.insert(5, notebook.cells[4].copy())
     nbformat.write(notebook, folder / "00_start_here.ipynb")
     graded = nbgrader(course, "autograde", ASSIGNMENT, "--student", "twice")
-    assert graded.returncode != 0 and "nbgrader update" in graded.stderr  # nothing says that a cell is there twice
+    assert graded.returncode != 0 and "nbgrader update" in graded.stderr  # nothing says that a cell occurs twice
     (problem,) = homework.check([folder], course / "source")[folder / "00_start_here.ipynb"]
-    assert "is there 2 times" in problem
+    assert "occurs 2 times" in problem

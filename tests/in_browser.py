@@ -1,7 +1,11 @@
-"""Defects planted in small notebooks, each caught in a real browser: `make browser` runs this."""
+"""Lessons in a real browser, after planted defects that must be caught there: `make browser` runs this.
+
+NOTEBOOKS names the notebooks or folders to check; by default all lessons.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 
 import nbformat
@@ -40,7 +44,7 @@ def draw(_button):
 button.on_click(draw)
 ipywidgets.VBox([*controls, waiting, button, shown])"""
 
-PLANTED = {  # name: (cells, what must be said; None where nothing is wrong)
+PLANTED = {  # name: (cells, pattern of the problem; None if there is none)
     "good": ([WIDGETS, SHOW, GOOD], None),
     "wanted": (["# tagged\n1 / 0", "1 + 1"], None),
     "cell": (["1 + 1", "raise ValueError('planted')"], r"cell 1 raised ValueError: planted"),
@@ -78,11 +82,11 @@ PLANTED = {  # name: (cells, what must be said; None where nothing is wrong)
             "display(Javascript('document.addEventListener(\"keydown\", "
             "e => e.key === \"Tab\" || (e.preventDefault(), e.stopImmediatePropagation()), true)'))",
         ],
-        r"cell 2, slider “number” does not answer to keys",
+        r"cell 2, slider “number” does not respond to keys",
     ),
     "unknown": (
         [WIDGETS, SHOW, OBSERVED.replace("IntSlider(2, 0, 9,", "ColorPicker(")],
-        r"color “number” cannot be driven here",
+        r"color “number” is of an unknown kind",
     ),
     "absent": (["import ipywidgets\nprint('no control')"], r"it imports ipywidgets, and shows no control"),
     "logged": (
@@ -96,9 +100,14 @@ PLANTED = {  # name: (cells, what must be said; None where nothing is wrong)
 }  # fmt: skip
 
 
+ASKED = [authoring.ROOT / name for name in os.environ.get("NOTEBOOKS", "notebooks").split()]
+LESSONS = [lesson for path in ASKED for lesson in (sorted(path.glob("*.ipynb")) if path.is_dir() else [path])]
+assert LESSONS, "NOTEBOOKS names no notebook"
+
+
 @pytest.fixture(scope="module")
-def check(tmp_path_factory):
-    """Checks a planted notebook by name: its problems, and where its screenshots are."""
+def planted(tmp_path_factory):
+    """The folder of the planted notebooks."""
     folder = tmp_path_factory.mktemp("planted")
     for name, (sources, _) in PLANTED.items():
         cells = [new_code_cell(source) for source in sources]
@@ -106,26 +115,30 @@ def check(tmp_path_factory):
             if cell.source.startswith("# tagged"):
                 cell.metadata["tags"] = ["raises-exception"]
         nbformat.write(new_notebook(cells=cells, metadata=authoring.METADATA), folder / f"{name}.ipynb")
-    try:
-        with browser.chromium() as chromium, browser.lab(browser.notebooks_in([folder])) as running:
+    return folder
 
-            def run(name):
-                path, pictures = folder / f"{name}.ipynb", folder / "screenshots"
-                return browser.check_notebook(chromium, running, path, pictures, seconds=300), pictures
 
-            yield run
-    except browser.BrowserError as error:
-        pytest.exit(str(error), returncode=1)
+@pytest.fixture(scope="module")
+def lab(planted):
+    """JupyterLab with the planted notebooks and the lessons."""
+    with browser.lab([*planted.glob("*.ipynb"), *LESSONS]) as running:
+        yield running
 
 
 @pytest.mark.parametrize("name", PLANTED)
-def test_a_planted_defect_is_caught(check, name):
-    problems, pictures = check(name)
+def test_a_planted_defect_is_caught(context, lab, planted, name):
+    pictures = planted / "screenshots"
+    problems = browser.check_notebook(context, lab, planted / f"{name}.ipynb", pictures, seconds=300)
     wanted, said = PLANTED[name][1], "\n".join(problems)
     if wanted is None:
         assert not problems, said
     else:
         assert any(re.search(wanted, problem, flags=re.S) for problem in problems), said
-    if name == "good":  # screenshots are there to look at
+    if name == "good":
         names = {path.name for path in pictures.glob("good_*.png")}
         assert {"good_page00.png", "good_cell002_before.png", "good_cell002_2_colour.png"} <= names
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_has_no_problem(context, lab, path):
+    assert browser.check_notebook(context, lab, path, authoring.ROOT / "runs" / "browser") == []

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import itertools
+import json
 import math
 import os
 import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from torch import nn
 from course_utils import trackers, training
 from course_utils.datasets.vqa import VisualQADataset, VisualQuestion, Vocabulary, loader
 
+ROOT = Path(__file__).parent.parent
 ANSWERS = ("black", "white")
 SETTINGS = {"epochs": 4, "learning_rate": 1e-2, "progress": False}
 
@@ -80,14 +85,6 @@ def test_one_step_equals_torch_written_out(batches):
     torch.testing.assert_close(weights_of(ours), weights_of(theirs))
 
 
-def test_train_epoch_passes_over_every_batch(batches):
-    model = Model()
-    before = weights_of(model)
-    mean = training.train_epoch(model, batches, torch.optim.AdamW(model.parameters(), 1e-2))
-    assert model.calls == len(batches) and math.isfinite(mean)
-    assert not torch.equal(before, weights_of(model))
-
-
 def test_learning_rate_warms_up_then_follows_a_cosine():
     settings = training.Settings(2, 50, 0.1, 0.0, 0.1, 1.0, "fp32")
     rates = [training.learning_rate_at(step, settings) for step in range(100)]
@@ -117,6 +114,96 @@ def test_the_progress_bar_goes_to_stdout(batches, capsys):
     training.fit(Model(), batches, batches, epochs=1, learning_rate=1e-2)
     out, err = capsys.readouterr()
     assert "validation" in out and err == ""
+
+
+# --- several processes ------------------------------------------------------------------------------------------
+
+SHARED = '''
+import json, sys
+import torch
+from torch import nn
+from accelerate import Accelerator
+from course_utils import training
+from course_utils.checkpoints import read_weights
+
+class Model(nn.Module):
+    """Three branches; a batch chooses one, so that weights go without a gradient. The head's name is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.branches = nn.ModuleList(nn.Linear(4, 6) for _ in range(3))
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, batch):
+        return self.head(self.branches[batch["branch"]](batch["x"]).relu())
+
+class Batches:
+    def __init__(self, process, processes):
+        self.process, self.processes = process, processes
+
+    def __len__(self):
+        return 6
+
+    def __iter__(self):
+        random = torch.Generator().manual_seed(0)
+        for step in range(6):
+            parts = []
+            for part in range(2):  # processes answer different numbers of questions, and one of them none at times
+                x, answers = torch.randn(5, 4, generator=random), torch.randint(3, (5,), generator=random)
+                answers[: 1 + 2 * part] = training.IGNORE
+                if (step, part) == (2, 1):
+                    answers[:] = training.IGNORE
+                parts.append({"x": x, "answers": answers, "branch": part and step % 2})
+            if self.processes == 2:
+                yield parts[self.process]
+            else:
+                yield from parts
+
+accelerator = Accelerator(cpu=True)
+processes, model = accelerator.num_processes, Model()
+batches = Batches(accelerator.process_index, processes)
+Batches.__len__ = lambda self: 12 // self.processes
+history = training.fit(
+    model, batches, lambda model: (float(model.head.weight.sum()), {}), epochs=3, learning_rate=0.05,
+    accumulate=2 * int(sys.argv[2]) // processes, accelerator=accelerator, progress=False, folder=sys.argv[1] + ".run",
+)
+weights = {name: weight.flatten().tolist() for name, weight in model.state_dict().items()}
+kept = {name: weight.flatten().tolist() for name, weight in read_weights(sys.argv[1] + ".run/best.safetensors")[0].items()}
+assert kept == weights
+with open(f"{sys.argv[1]}.{accelerator.process_index}", "w") as out:
+    json.dump({"processes": processes, "loss": history.loss, "weights": weights}, out)
+accelerator.end_training()
+'''
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_two_processes_take_the_steps_of_one(tmp_path, accumulate):
+    script = tmp_path / "shared.py"
+    script.write_text(SHARED)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    for name, command in (("one", [sys.executable]), ("two", launch)):
+        command = [*command, str(script), str(tmp_path / name), str(accumulate)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, first, second = (json.loads((tmp_path / name).read_text()) for name in ("one.0", "two.0", "two.1"))
+    assert (one["processes"], first["processes"]) == (1, 2) and first == second
+    assert len(one["loss"]) == len(first["loss"]) == 18 // accumulate
+    np.testing.assert_allclose(first["loss"], one["loss"], rtol=1e-4)
+    for name, weight in one["weights"].items():
+        np.testing.assert_allclose(first["weights"][name], weight, atol=1e-4, err_msg=name)
+
+
+def test_a_batch_without_a_known_answer_adds_nothing_to_a_step(batches):
+    one, other = itertools.islice(batches, 2)
+    silent = {**other, "answers": torch.full_like(other["answers"], training.IGNORE)}
+    models = [Model().eval(), Model().eval()]
+    losses = [
+        training.train_step(model, given, torch.optim.SGD(model.parameters(), 0.1))
+        for model, given in zip(models, (one, [one, silent]), strict=True)
+    ]
+    assert losses[0] == losses[1] and torch.equal(*map(weights_of, models))
 
 
 # --- what goes wrong --------------------------------------------------------------------------------------------

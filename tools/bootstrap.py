@@ -1,11 +1,12 @@
-"""Set up everything a lesson needs, from a bare Python: ``python3 tools/bootstrap.py``.
+"""Set up everything the lessons need, from a bare Python: ``python3 tools/bootstrap.py``.
 
-Makes a virtual environment, installs the exact versions of requirements.lock and the course itself, and fetches the
-models and data sets. Safe to interrupt and to repeat. It runs before anything is installed, so it imports the
-standard library alone, and its syntax is old enough that an old Python can still say what is wrong.
+Makes a virtual environment, installs requirements.lock and the course with uv (or pip where uv fails), and downloads
+the models and data sets. Safe to interrupt and repeat. It runs before anything is installed: only the standard
+library, and syntax that an old Python can parse, so that it can report being too old.
 """
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -13,88 +14,118 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST = (3, 11)
-GIGABYTES = 9  # the environment takes about 6.5, pip's downloads the rest until they are unpacked
+GIGABYTES = 9  # the environment takes about 6.5, pip's downloads the rest while it unpacks them
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+OFFLINE = (  # in what pip and uv write when they cannot reach the index
+    "connection broken", "Failed to establish", "Max retries", "timed out", "error sending request", "dns error",
+)  # fmt: skip
 
 
 class SetupError(Exception):
-    """What is missing, in one line, with its remedy."""
+    """What is missing and its remedy, in one line."""
 
 
 def main(folder):
-    """Set up the environment in ``folder`` and fetch the assets."""
+    """Set up the environment in ``folder`` and download the assets."""
     check_python()
+    check_machine()
     check_disk(ROOT)
     python = make_environment(ROOT / folder)
     install(python)
     if subprocess.call([python, "-m", "course_utils.assets"], cwd=str(ROOT)) != 0:
-        sys.exit(1)  # it has said in one line what is missing
+        sys.exit(1)  # it has printed the reason
 
 
 def check_python():
-    """Python must be new enough; say which other one on this machine is."""
+    """Refuse an old Python, and name a newer one if this machine has it."""
     if sys.version_info >= OLDEST:
         return
-    others = [name for name in ("python3.13", "python3.12", "python3.11") if runs(name)]
+    others = [name for name in ("python3.13", "python3.12", "python3.11") if runs(name, "-c", "")]
     remedy = f"Run: make PYTHON={others[0]} lab" if others else "Install Python 3.12."
     raise SetupError("Python {}.{} is too old: 3.11 or newer is needed. {}".format(*sys.version_info[:2], remedy))
 
 
-def runs(name):
-    """Whether there is a Python of this name that starts; version managers leave names behind that do not."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return shutil.which(name) is not None and subprocess.call([name, "-c", ""], **quiet) == 0
+def check_machine():
+    """Refuse Python for Intel Macs, for which PyTorch has no packages."""
+    if (platform.system(), platform.machine()) == ("Darwin", "x86_64"):
+        raise SetupError(
+            "PyTorch has no packages for Intel Macs since version 2.3. Use Colab (the badge in README.md) or a Linux "
+            "machine; on a Mac with Apple silicon, install Python for arm64."
+        )
 
 
 def check_disk(folder):
-    """The disk must have room, unless the environment stands already."""
+    """Refuse a full disk, unless the environment is already there."""
     free = shutil.disk_usage(str(folder)).free / 1e9
     if free < GIGABYTES and not (folder / ".venv" / ".course-ready").exists():
         raise SetupError(f"The disk is too full: about {GIGABYTES} GB are needed, {free:.1f} GB are free.")
 
 
+def runs(*command):
+    """Whether a command exists and succeeds; version managers leave names behind that do not start."""
+    return shutil.which(command[0]) is not None and subprocess.call(command, **QUIET) == 0
+
+
 def make_environment(folder):
-    """Make the virtual environment where it is missing or broken; its python."""
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    works = python.exists() and subprocess.call([str(python), "-m", "pip", "--version"], stdout=subprocess.DEVNULL) == 0
-    if not works:
+    """Make the virtual environment if it is missing, broken, or without an installer; return its python."""
+    python = str(folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+    if not (runs(python, "-c", "import pip") or (runs(python, "-c", "") and find_uv(python))):
         print(f"Making a virtual environment in {folder.name}", flush=True)
-        remedy = "Python's venv module is missing. On Debian or Ubuntu: sudo apt install python3-venv"
-        run([sys.executable, "-m", "venv", "--clear", str(folder)], remedy)
-    return str(python)
+        if subprocess.call([sys.executable, "-m", "venv", "--clear", str(folder)]) != 0:
+            raise SetupError("Python's venv module is missing. On Debian or Ubuntu: sudo apt install python3-venv")
+    return python
+
+
+def find_uv(python):
+    """The environment's own uv, or the one on the path, or None."""
+    own = str(Path(python).parent / "uv")
+    return next((uv for uv in (own, "uv") if runs(uv, "--version")), None)
 
 
 def install(python):
-    """Install the locked versions and the course itself."""
-    print("Installing requirements.lock (several minutes the first time)", flush=True)
-    pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--retries", "3"]
-    if not sys.stdout.isatty():  # progress is for people, not for logs
-        pip.append("--quiet")
-    run_pip([*pip, "-r", "requirements.lock"])
-    run_pip([*pip, "--quiet", "--no-deps", "-e", "."])
+    """Install the locked versions and the course itself, with uv or else with pip."""
+    print("Installing requirements.lock (a minute with uv, several with pip, the first time)", flush=True)
+    pip = [python, "-m", "pip", "install", "--disable-pip-version-check"]
+    has_pip = runs(*pip[:3], "--version")
+    if has_pip and not find_uv(python):
+        subprocess.call([*pip, "--retries", "1", "-c", "requirements.lock", "uv"], cwd=str(ROOT), **QUIET)
+    reason = "uv is not available."
+    if find_uv(python):
+        reason = why_failed([find_uv(python), "pip", "install", "--python", python])
+    if reason and has_pip and "disk is full" not in reason:
+        print(f"Using pip instead of uv: {reason}", flush=True)
+        reason = why_failed([*pip, "--retries", "3"])
+    if reason:
+        raise SetupError("The packages could not be installed: " + reason)
 
 
-def run_pip(command):
-    """Run pip in the repository; turn its failure, which it tells in many lines, into one."""
-    pip = subprocess.Popen(command, cwd=str(ROOT), stderr=subprocess.PIPE, universal_newlines=True, errors="replace")
-    _, said = pip.communicate()
-    if pip.returncode != 0:
-        raise SetupError("The packages could not be installed: " + why_pip_failed(said))
+def why_failed(installer):
+    """Install the locked versions, then the course; the reason and remedy if that fails, else None."""
+    quiet = [] if sys.stdout.isatty() else ["--quiet"]
+    for what in (["-r", "requirements.lock"], ["-e", "."]):
+        command = installer + ["--no-deps"] + quiet + what
+        process = subprocess.Popen(
+            command, cwd=str(ROOT), stderr=subprocess.PIPE, universal_newlines=True, errors="replace"
+        )
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if line.lstrip().startswith(("Downloading", "Downloaded", "Building", "Prepared", "Installed")):
+                print(line, end="", flush=True)  # uv's progress
+        if process.wait() != 0:
+            return reason_of("".join(said))
+    return None
 
 
-def why_pip_failed(said):
-    """The reason and its remedy, from what pip wrote to stderr."""
+def reason_of(said):
+    """The reason and its remedy, from what pip or uv wrote to stderr."""
     if "Errno 28" in said or "No space left" in said:
         return f"the disk is full. Free some room (about {GIGABYTES} GB in all) and repeat: nothing is lost."
-    if any(sign in said for sign in ("connection broken", "Failed to establish", "Max retries", "timed out")):
+    if any(sign in said for sign in OFFLINE):
         return "the package index cannot be reached. Check the network and repeat: nothing is lost."
-    errors = [line.partition("ERROR:")[2].strip() for line in said.splitlines() if line.startswith("ERROR:")]
-    return f"pip says: {(errors or said.strip().splitlines() or ['nothing'])[-1]}"
-
-
-def run(command, remedy):
-    """Run a command in the repository; turn its failure into one line."""
-    if subprocess.call(command, cwd=str(ROOT)) != 0:
-        raise SetupError(remedy)
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    causes = [line.partition(":")[2] for line in lines if line.lower().startswith(("error:", "cause:", "caused by:"))]
+    return (causes or lines or ["no reason was given"])[-1].strip()
 
 
 if __name__ == "__main__":
@@ -103,4 +134,4 @@ if __name__ == "__main__":
     except SetupError as error:
         sys.exit(f"Set-up stopped. {error}")
     except KeyboardInterrupt:
-        sys.exit("Set-up interrupted. Repeat the command to go on: nothing is lost.")
+        sys.exit("Set-up interrupted. Repeat the command to continue: nothing is lost.")

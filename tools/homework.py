@@ -1,11 +1,11 @@
-"""Homework: the learner's notebooks from the teacher's, exercises from a lesson's cells, and a look before grading.
+"""Make learners' homework from the teacher's notebooks, and check submissions before grading.
 
-``python -m tools.homework make`` writes ``notebooks/homework/NN_name.ipynb`` from the teacher's source of the
-same name in ``notebooks/homework/solutions/``, and sources from the lessons' cells that a teacher has tagged.
-``python -m tools.homework check submitted/`` names what would go wrong in grading, before it does.
+``python -m tools.homework make`` writes ``notebooks/homework/NN_name.ipynb`` from the teacher's source of the same
+name in ``notebooks/homework/solutions/``, after writing sources for the lesson cells that a teacher has tagged.
+``python -m tools.homework check submitted/`` lists what nbgrader would grade wrongly or stop at.
 
-Markers and metadata are those of nbgrader 0.9 (Jupyter Development Team, 2023): its own tools work on the same files.
-nbgrader is not needed here.
+Markers, metadata and checksums are those of nbgrader 0.9 (Jupyter Development Team, 2023), so nbgrader grades these
+files. nbgrader itself is not imported: it needs a newer IPython than Colab has, where this module's tests run too.
 """
 
 from __future__ import annotations
@@ -29,35 +29,35 @@ TEXT_STUB = "YOUR ANSWER HERE"
 BEGIN_SOLUTION, END_SOLUTION = "BEGIN SOLUTION", "END SOLUTION"
 BEGIN_HIDDEN, END_HIDDEN = "BEGIN HIDDEN TESTS", "END HIDDEN TESTS"
 MARKERS = (BEGIN_SOLUTION, END_SOLUTION, BEGIN_HIDDEN, END_HIDDEN)
-EXERCISE, CHECKS, NEEDS = "homework", "homework-checks", "homework-needs"  # tags on a lesson's cells
-FROM_LESSON = "_cells"  # ends the names of sources that are made from tagged cells
+EXERCISE, CHECKS, NEEDS = "homework", "homework-checks", "homework-needs"  # tags on lesson cells
+FROM_LESSON = "_cells"  # suffix of sources that are made from tagged cells
 _FLAGS = ("grade", "solution", "locked")
 
 
 class HomeworkError(RuntimeError):
-    """A source, a lesson's tags or a learner's copy that cannot be used as they are."""
+    """An unusable source, submission or set of tags; the message says what to change."""
 
 
 def folder() -> Path:
-    """Where the learner's copies are; the sources are in ``solutions`` below it."""
+    """Folder of the learners' copies; its subfolder ``solutions`` holds the sources."""
     return authoring.ROOT / "notebooks" / "homework"
 
 
 def sources() -> list[Path]:
-    """All of the teacher's sources, in reading order."""
+    """The teacher's sources, in reading order."""
     return sorted((folder() / "solutions").glob("*.ipynb"))
 
 
-# --- what nbgrader does to a cell -------------------------------------------------------------------------------
+# --- one cell, as nbgrader releases it --------------------------------------------------------------------------
 
 
 def role(cell: NotebookNode, name: str) -> bool:
-    """Whether nbgrader's metadata give a cell the role "grade", "solution" or "locked"."""
+    """Whether a cell's nbgrader metadata set the flag "grade", "solution" or "locked"."""
     return bool(cell.metadata.get("nbgrader", {}).get(name, False))
 
 
 def clear_solution(source: str, stub: str) -> tuple[str, int]:
-    """A cell's text with the stub, indented, for each marked solution; and how many there were.
+    """Replace each marked solution by the stub, indented alike; return the text and the number of solutions.
 
     Raises:
         HomeworkError: If a marker lacks its partner.
@@ -66,33 +66,31 @@ def clear_solution(source: str, stub: str) -> tuple[str, int]:
 
 
 def clear_hidden_tests(source: str) -> tuple[str, int]:
-    """A cell's text without its hidden tests, and how many regions there were. Errors as for clear_solution."""
+    """Remove the hidden tests; return the text and the number of regions. Raises as clear_solution does."""
     return _without_regions(source, BEGIN_HIDDEN, END_HIDDEN, [])
 
 
-def _without_regions(source: str, begin: str, end: str, instead: list[str]) -> tuple[str, int]:
+def _without_regions(source: str, begin: str, end: str, stub: list[str]) -> tuple[str, int]:
     kept: list[str] = []
     regions, inside = 0, False
+    where = f"in the cell that begins: {source[:60]!r}"
     for line in source.split("\n"):
         if begin in line or end in line:
             if (begin in line) == inside:
-                raise HomeworkError(
-                    f"'{begin if inside else end}' has no partner in the cell that begins: {source[:60]!r}"
-                )
+                raise HomeworkError(f"'{begin if inside else end}' has no partner {where}")
             inside = not inside
             if inside:
                 regions += 1
-                indent = re.match(r"\s*", line).group(0)
-                kept += [indent + stub for stub in instead]
+                kept += [re.match(r"\s*", line).group(0) + text for text in stub]
         elif not inside:
             kept.append(line)
     if inside:
-        raise HomeworkError(f"'{begin}' has no '{end}' in the cell that begins: {source[:60]!r}")
+        raise HomeworkError(f"'{begin}' has no '{end}' {where}")
     return "\n".join(kept), regions
 
 
 def checksum(cell: NotebookNode) -> str:
-    """nbgrader's checksum of a cell: of its text, type, roles, id and points."""
+    """nbgrader's checksum of a cell: over its text, type, flags, id and points."""
     meta = cell.metadata["nbgrader"]
     grade, solution = role(cell, "grade"), role(cell, "solution")
     locked = not solution and (grade or role(cell, "locked"))
@@ -103,20 +101,20 @@ def checksum(cell: NotebookNode) -> str:
 
 
 def _released(cell: NotebookNode) -> NotebookNode:
-    """One cell as nbgrader releases it: without solution, hidden tests and outputs, locked, with its checksum."""
+    """A copy of a cell without solution, hidden tests and outputs, locked and with its checksum."""
     code = cell.cell_type == "code"
-    text, solutions = clear_solution(cell.source, CODE_STUB if code else TEXT_STUB)
+    stub = CODE_STUB if code else TEXT_STUB
+    text, solutions = clear_solution(cell.source, stub)
     text, hidden = clear_hidden_tests(text)
-    if solutions and not role(cell, "solution"):
-        raise HomeworkError(
-            f"A cell with a solution is not marked as one in its nbgrader metadata: {cell.source[:60]!r}"
-        )
-    if hidden and not role(cell, "grade"):
-        raise HomeworkError(f"A cell with hidden tests is not marked as a test of nbgrader's: {cell.source[:60]!r}")
+    for found, flag in ((solutions, "solution"), (hidden, "grade")):
+        if found and not role(cell, flag):
+            raise HomeworkError(
+                f"nbgrader's metadata need '{flag}': true for the cell that begins {cell.source[:60]!r}"
+            )
     if role(cell, "solution") and not solutions:
-        text = CODE_STUB if code else TEXT_STUB
+        text = stub
     metadata = {key: dict(value) if key == "nbgrader" else value for key, value in cell.metadata.items()}
-    out = new_code_cell(text, metadata=metadata) if code else new_markdown_cell(text, metadata=metadata)
+    out = (new_code_cell if code else new_markdown_cell)(text, metadata=metadata)
     out.id = cell.id
     if any(role(out, flag) for flag in _FLAGS):
         out.metadata["deletable"] = False
@@ -130,20 +128,19 @@ def _released(cell: NotebookNode) -> NotebookNode:
 
 
 def learners_copy(source: NotebookNode, file: str) -> NotebookNode:
-    """What a learner gets of a teacher's source: the cells as nbgrader releases them, a badge, links that hold.
+    """Make the learner's copy of a source: released cells, a Colab badge, and links adjusted to its folder.
 
     Args:
         source: The teacher's notebook.
-        file: Its file name, which the copy shares.
+        file: Its file name; the copy has the same.
 
     Raises:
-        HomeworkError: If an exercise is not complete, in words that say which and why.
+        HomeworkError: If an exercise is incomplete.
     """
     if problems := source_problems(source):
         raise HomeworkError(f"{file} cannot be handed out: " + "; ".join(problems))
-    copy = new_notebook(
-        cells=[_released(cell) for cell in source.cells], metadata=nbformat.from_dict(authoring.METADATA)
-    )
+    cells = [_released(cell) for cell in source.cells]
+    copy = new_notebook(cells=cells, metadata=nbformat.from_dict(authoring.METADATA))
     for cell in copy.cells:
         if cell.cell_type == "markdown" and "nbgrader" not in cell.metadata:
             cell.source = re.sub(r"(\]\()([^)\s]+)", lambda link: link[1] + _one_folder_up(link[2], file), cell.source)
@@ -162,10 +159,10 @@ def _one_folder_up(target: str, file: str) -> str:
 
 
 def source_problems(source: NotebookNode) -> list[str]:
-    """What is missing in a teacher's source: a title, a check for each exercise, points, distinct ids."""
+    """List what a source lacks: a title, a check for each exercise, points, distinct ids."""
     problems: list[str] = []
     if not source.cells or not source.cells[0].source.startswith("# "):
-        problems.append("its first cell is no title")
+        problems.append("its first cell is not a title")
     open_exercise, ids = None, []
     for number, cell in enumerate(source.cells):
         meta = cell.metadata.get("nbgrader")
@@ -181,11 +178,10 @@ def source_problems(source: NotebookNode) -> list[str]:
         elif role(cell, "grade"):
             open_exercise = None
             if not clear_hidden_tests(cell.source)[0].strip():
-                problems.append(f"the check {ids[-1]} is hidden altogether: learners need one that they can see")
+                problems.append(f"the check {ids[-1]} is all hidden: learners need one that they can see")
     if open_exercise:
         problems.append(f"the exercise {open_exercise} has no check")
-    problems += [f"the grade_id {name!r} is there twice" for name in sorted({n for n in ids if ids.count(n) > 1})]
-    return problems
+    return problems + [f"the grade_id {name!r} occurs twice" for name in sorted({n for n in ids if ids.count(n) > 1})]
 
 
 def _metadata_problems(cell: NotebookNode) -> list[str]:
@@ -194,7 +190,7 @@ def _metadata_problems(cell: NotebookNode) -> list[str]:
     if meta.get("schema_version", 3) != 3:
         problems.append(f"has nbgrader metadata of version {meta['schema_version']}, not 3")
     if not re.fullmatch(r"[A-Za-z0-9_-]+", str(meta.get("grade_id", ""))):
-        problems.append(f"has no grade_id of letters, digits, - and _ but {meta.get('grade_id')!r}")
+        problems.append(f"needs a grade_id of letters, digits, - and _, and has {meta.get('grade_id')!r}")
     if role(cell, "grade") and not (isinstance(meta.get("points"), int | float) and meta["points"] > 0):
         problems.append("is a check without points")
     return problems
@@ -204,43 +200,57 @@ def _metadata_problems(cell: NotebookNode) -> list[str]:
 
 
 def from_lesson(lesson: NotebookNode, file: str) -> NotebookNode | None:
-    """A teacher's source from the cells of a lesson that carry tags, or None if none does.
+    """Make a teacher's source from the tagged cells of a lesson; None if no cell is tagged.
 
-    The tags: ``homework`` on a code cell makes it an exercise, with ``points-3`` beside it (1 point without);
-    ``homework-checks`` on the cells that check the exercise before them; ``homework-needs`` on every other cell that
-    an exercise needs (imports, data, text). What is to be written are the bodies of the cell's functions and of its
-    classes' methods, except ``__init__``; or, where the cell has nbgrader's solution markers, what is between them.
+    ``homework`` makes a code cell an exercise, worth 1 point, or 3 with the tag ``points-3``; ``homework-checks``
+    marks the cells that check the exercise before them; ``homework-needs`` marks whatever else an exercise needs.
+    Learners write what stands between nbgrader's solution markers, or without markers the bodies of the cell's
+    functions and methods, except ``__init__``.
 
     Raises:
-        HomeworkError: If tags do not fit together, in words that say which cell and why.
+        HomeworkError: If the tags do not fit together.
     """
     number = file[:2]
-    cells, exercises, checks = [], [], []
+    cells: list[NotebookNode] = []
+    names: list[str] = []  # of the exercises so far
+    checks: list[NotebookNode] | None = None  # of the open exercise
+    points = 1
+
+    def close() -> None:
+        """End the open exercise: merge its checks into one locked cell."""
+        nonlocal checks
+        if checks is not None:
+            if not checks:
+                raise HomeworkError(f"{file}: the exercise {names[-1]} has no cell tagged '{CHECKS}' after it.")
+            cells.append(_plain(checks[0]))
+            cells[-1].source = "\n".join(check.source for check in checks)
+            cells[-1].metadata["nbgrader"] = _nbgrader(f"{names[-1]}-tests", grade=True, points=points)
+        checks = None
+
     for position, cell in enumerate(lesson.cells):
         where = f"{file}, cell {position}"
-        tags = _homework_tags(cell, where)
-        if EXERCISE in tags:
-            _close(cells, exercises, checks, file)
-            name = _name_of(cell.source, where, {exercise["id"] for exercise in exercises})
-            exercises.append({"id": name, "points": _points(tags, where)})
-            cells += _exercise_cells(cell, len(exercises), exercises[-1], where)
-        elif CHECKS in tags:
-            if not exercises:
-                raise HomeworkError(f"{where}: '{CHECKS}' has no cell tagged '{EXERCISE}' before it.")
+        kind, worth = _homework_tags(cell, where)
+        if kind == EXERCISE:
+            close()
+            names.append(_name_of(cell.source, where, names))
+            checks, points = [], worth
+            cells += _exercise_cells(cell, len(names), names[-1], points, where)
+        elif kind == CHECKS:
+            if checks is None:
+                raise HomeworkError(f"{where}: '{CHECKS}' has no open exercise, tagged '{EXERCISE}', before it.")
             checks.append(cell)
-        elif NEEDS in tags:
-            if checks:  # an exercise ends where something else begins
-                _close(cells, exercises, checks, file)
+        elif kind == NEEDS:
+            if checks:
+                close()
             cells.append(_plain(cell))
-    if not exercises:
+    if not names:
         if cells:
-            raise HomeworkError(f"{file} has cells tagged '{NEEDS}' and none tagged '{EXERCISE}'.")
+            raise HomeworkError(f"{file} has cells tagged '{NEEDS}' but none tagged '{EXERCISE}'.")
         return None
-    _close(cells, exercises, checks, file)
-    title = LESSONS[number].title
+    close()
     first = new_markdown_cell(
-        f"# Homework {number} · {title}: cells of the lesson\n\n"
-        f"From [lesson {number}](../../{file}): {len(exercises)} to write yourself. Write your code where it says so, "
+        f"# Homework {number} · {LESSONS[number].title}: cells of the lesson\n\n"
+        f"From [lesson {number}](../../{file}): {len(names)} to write yourself. Write your code where it says so, "
         "run the cell after it, and read what the checks tell you."
     )
     setup = new_code_cell(authoring.setup_cell(authoring.slug(), number))
@@ -248,63 +258,40 @@ def from_lesson(lesson: NotebookNode, file: str) -> NotebookNode | None:
     return new_notebook(cells=[first, setup, *cells], metadata=nbformat.from_dict(authoring.METADATA))
 
 
-def _homework_tags(cell: NotebookNode, where: str) -> list[str]:
+def _homework_tags(cell: NotebookNode, where: str) -> tuple[str, int]:
+    """The one homework tag of a cell, or "", and its points."""
     tags = [tag for tag in cell.metadata.get("tags", []) if re.match(r"homework|points", tag)]
-    for tag in tags:
-        if tag not in (EXERCISE, CHECKS, NEEDS) and not re.fullmatch(r"points-\d+", tag):
-            raise HomeworkError(f"{where} has the unknown tag {tag!r}. Known: {EXERCISE}, {CHECKS}, {NEEDS}, points-3.")
-    kinds = [tag for tag in tags if not tag.startswith("points")]
+    kinds = [tag for tag in tags if tag in (EXERCISE, CHECKS, NEEDS)]
+    points = [int(tag.removeprefix("points-")) for tag in tags if re.fullmatch(r"points-\d+", tag)]
+    if unknown := [tag for tag in tags if tag not in kinds and not re.fullmatch(r"points-\d+", tag)]:
+        known = f"{EXERCISE}, {CHECKS}, {NEEDS}, points-3"
+        raise HomeworkError(f"{where} has the unknown tag {unknown[0]!r}. Known: {known}.")
     if len(kinds) > 1:
-        raise HomeworkError(f"{where} has the tags {kinds}: it can be only one of them.")
-    if tags and EXERCISE not in kinds and len(tags) > len(kinds):
+        raise HomeworkError(f"{where} has the tags {kinds}: it can have only one of them.")
+    if points and kinds != [EXERCISE]:
         raise HomeworkError(f"{where}: points belong on the cell tagged '{EXERCISE}'.")
+    if len(points) > 1 or points == [0]:
+        raise HomeworkError(f"{where}: give one number of points, 1 or more.")
     if kinds and kinds != [NEEDS] and cell.cell_type != "code":
         raise HomeworkError(f"{where}: '{kinds[0]}' belongs on a code cell.")
-    return tags
+    return (kinds or [""])[0], (points or [1])[0]
 
 
-def _points(tags: list[str], where: str) -> int:
-    points = [int(tag.removeprefix("points-")) for tag in tags if tag.startswith("points-")] or [1]
-    if len(points) > 1 or points[0] < 1:
-        raise HomeworkError(f"{where}: give one number of points, 1 or more.")
-    return points[0]
-
-
-def _exercise_cells(cell: NotebookNode, number: int, exercise: dict, where: str) -> list[NotebookNode]:
-    points = exercise["points"]
-    heading = new_markdown_cell(f"## {number}. `{exercise['id']}`\n\n{points} point{'s' if points > 1 else ''}")
+def _exercise_cells(cell: NotebookNode, number: int, name: str, points: int, where: str) -> list[NotebookNode]:
+    heading = new_markdown_cell(f"## {number}. `{name}`\n\n{points} point{'s' if points > 1 else ''}")
     heading.id = f"heading-{number}"
     code = _plain(cell)
     code.source = mark_solutions(re.sub(r"\A# kept in .*\n", "", cell.source), where)
-    code.metadata["nbgrader"] = _nbgrader(exercise["id"], solution=True)
+    code.metadata["nbgrader"] = _nbgrader(name, solution=True)
     return [heading, code]
 
 
-def _close(cells: list, exercises: list, checks: list, file: str) -> None:
-    """End the open exercise, if there is one: its checks become one locked cell."""
-    if exercises and not exercises[-1].get("closed"):
-        exercise = exercises[-1]
-        if not checks:
-            raise HomeworkError(f"{file}: the exercise {exercise['id']} has no cell tagged '{CHECKS}' after it.")
-        cell = _plain(checks[0])
-        cell.source = "\n".join(check.source for check in checks)
-        cell.metadata["nbgrader"] = _nbgrader(f"{exercise['id']}-tests", grade=True, points=exercise["points"])
-        cells.append(cell)
-        exercise["closed"] = True
-    elif checks:
-        raise HomeworkError(f"{file}: '{CHECKS}' comes after the exercise before it has ended.")
-    checks.clear()
-
-
 def _plain(cell: NotebookNode) -> NotebookNode:
-    """A cell with its text and id, and nothing else."""
-    new = new_code_cell(cell.source) if cell.cell_type == "code" else new_markdown_cell(_deeper_links(cell.source))
+    """A cell with its text and id alone; links lead one folder deeper."""
+    deeper = re.sub(r"(\]\()(?![a-z]+:|#)([^)\s]+)", r"\1../../\2", cell.source)
+    new = new_code_cell(cell.source) if cell.cell_type == "code" else new_markdown_cell(deeper)
     new.id = cell.id
     return new
-
-
-def _deeper_links(text: str) -> str:
-    return re.sub(r"(\]\()(?![a-z]+:|#)([^)\s]+)", r"\1../../\2", text)
 
 
 def _nbgrader(name: str, *, solution: bool = False, grade: bool = False, points: int | None = None) -> dict:
@@ -312,9 +299,8 @@ def _nbgrader(name: str, *, solution: bool = False, grade: bool = False, points:
     return meta if points is None else meta | {"points": points}
 
 
-def _name_of(source: str, where: str, taken: set[str]) -> str:
-    tree = _parsed(source, where)
-    named = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+def _name_of(source: str, where: str, taken: list[str]) -> str:
+    named = [n.name for n in _parsed(source, where).body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
     name = named[0].replace("_", "-") if named else f"exercise-{len(taken) + 1}"
     return name if name not in taken else f"{name}-{len(taken) + 1}"
 
@@ -327,24 +313,25 @@ def _parsed(source: str, where: str) -> ast.Module:
 
 
 def mark_solutions(source: str, where: str = "the cell") -> str:
-    """A cell's code with nbgrader's solution markers around each function's body; as it is, if it has markers.
+    """Put nbgrader's solution markers around the body of each function; code that has markers is returned as it is.
 
     Raises:
-        HomeworkError: If there is no function whose body could be left out.
+        HomeworkError: If the code has no function whose body could be left out.
     """
     if BEGIN_SOLUTION in source:
-        clear_solution(source, CODE_STUB)  # complains of a marker without its partner
+        clear_solution(source, CODE_STUB)  # raises if a marker lacks its partner
         return source
     lines = source.split("\n")
     bodies = [_body(function, lines, where) for function in _functions(_parsed(source, where))]
     if not bodies:
-        remedy = f"put '### {BEGIN_SOLUTION}' and '### {END_SOLUTION}' around what learners are to write"
-        raise HomeworkError(f"{where} has no function to leave open: {remedy}.")
+        raise HomeworkError(
+            f"{where} has no function to leave open: put '### {BEGIN_SOLUTION}' and '### {END_SOLUTION}' around what "
+            "learners are to write."
+        )
     for first, last in reversed(bodies):
-        indent = re.match(r"\s*", lines[last - 1]).group(0) if first == last else _indent(lines[first - 1 : last])
-        lines[first - 1 : last] = [
-            f"{indent}### {BEGIN_SOLUTION}", *lines[first - 1 : last], f"{indent}### {END_SOLUTION}",
-        ]  # fmt: skip
+        body = lines[first - 1 : last]
+        indent = min((re.match(r"\s*", line).group(0) for line in body if line.strip()), key=len)
+        lines[first - 1 : last] = [f"{indent}### {BEGIN_SOLUTION}", *body, f"{indent}### {END_SOLUTION}"]
     return "\n".join(lines)
 
 
@@ -359,7 +346,7 @@ def _functions(tree: ast.Module | ast.ClassDef) -> list[ast.FunctionDef]:
 
 
 def _body(function: ast.FunctionDef, lines: list[str], where: str) -> tuple[int, int]:
-    """First and last line, counted from 1, of a function's body without its docstring."""
+    """First and last line, counted from 1, of a function's body after its docstring."""
     statements = function.body[1:] if ast.get_docstring(function) is not None else function.body
     if not statements or statements[0].lineno == function.lineno:
         raise HomeworkError(f"{where}: the body of {function.name} must stand on lines of its own.")
@@ -369,21 +356,17 @@ def _body(function: ast.FunctionDef, lines: list[str], where: str) -> tuple[int,
     return first, statements[-1].end_lineno
 
 
-def _indent(lines: list[str]) -> str:
-    return min((re.match(r"\s*", line).group(0) for line in lines if line.strip()), key=len)
-
-
-# --- writing them all -------------------------------------------------------------------------------------------
+# --- writing all of them ----------------------------------------------------------------------------------------
 
 
 def make() -> list[Path]:
-    """Write the sources of tagged lessons, then the learner's copies of all sources, and the lessons' links to them.
+    """Write the sources of tagged lessons, the learners' copies of all sources, and the lessons' links to them.
 
     Returns:
         The files that changed.
 
     Raises:
-        HomeworkError: If a source is not complete, or somebody has worked in a copy that would be overwritten.
+        HomeworkError: If a source is incomplete, or a copy that would be overwritten holds somebody's work.
     """
     wanted: dict[Path, NotebookNode] = {}
     for lesson in authoring.lessons():
@@ -399,31 +382,28 @@ def make() -> list[Path]:
     changed = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in changed:
         if path.parent == folder() and path.exists() and (sign := _worked_in(_read(path))):
-            name = path.relative_to(authoring.ROOT)
-            raise HomeworkError(f"{name} holds somebody's work ({sign}). Move it away, then repeat.")
+            raise HomeworkError(
+                f"{path.relative_to(authoring.ROOT)} holds somebody's work ({sign}). Move it away, then repeat."
+            )
     for path in changed:
         path.write_text(texts[path], encoding="utf-8")
     for path in [*stale, *orphans]:
         path.unlink()
-    linked = [
-        lesson for lesson in authoring.lessons() if lesson.name in {path.name for path in wanted} and link(lesson)
-    ]
+    names = {path.name for path in wanted}
+    linked = [lesson for lesson in authoring.lessons() if lesson.name in names and link(lesson)]
     return sorted([*changed, *stale, *orphans, *linked])
 
 
 def link(lesson: Path) -> bool:
-    """Let a lesson's exercises lead to its homework; whether the lesson had to be changed for that."""
+    """Link a lesson's exercises to its homework; return whether the lesson had to be changed."""
     notebook = _read(lesson)
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and re.search(r"^## Exercises$", cell.source, flags=re.M):
             if f"(homework/{lesson.name})" in cell.source:
                 return False
-            text = (
-                f"## Exercises\n\nMore of them, with checks that tell you how far you are: [homework {lesson.name[:2]}]"
-            )
-            cell.source = re.sub(
-                r"^## Exercises$", f"{text}(homework/{lesson.name}).", cell.source, count=1, flags=re.M
-            )
+            text = "More of them, with checks that tell you how far you are: [homework "
+            text += f"{lesson.name[:2]}](homework/{lesson.name})."
+            cell.source = re.sub(r"^## Exercises$", f"## Exercises\n\n{text}", cell.source, count=1, flags=re.M)
             lesson.write_text(_text(notebook), encoding="utf-8")
             return True
     raise HomeworkError(f"{lesson.name} has no section '## Exercises' that could lead to its homework.")
@@ -441,12 +421,12 @@ def _text(notebook: NotebookNode) -> str:
 
 
 def _made_here(copy: NotebookNode) -> bool:
-    """An untouched learner's copy, and nobody's own notebook."""
+    """Whether a notebook is a learner's copy that nobody has worked in."""
     return not _worked_in(copy) and any("checksum" in cell.metadata.get("nbgrader", {}) for cell in copy.cells)
 
 
 def _worked_in(copy: NotebookNode) -> str:
-    """A sign that somebody has worked in a learner's copy, or an empty text."""
+    """A sign that somebody has worked in a learner's copy; empty if there is none."""
     for number, cell in enumerate(copy.cells):
         if cell.get("execution_count") or cell.get("outputs"):
             return f"cell {number} was run"
@@ -460,10 +440,10 @@ def _worked_in(copy: NotebookNode) -> str:
 
 
 def submission_problems(submission: NotebookNode, source: NotebookNode) -> list[str]:
-    """What would make nbgrader grade a submission wrongly or fail, in words that say what to do.
+    """List what makes nbgrader fail or grade a submission wrongly, each with its remedy.
 
-    nbgrader scores a check whose metadata are gone as 0, and says nothing; of a cell that is there twice it keeps the
-    last, then fails with a message about versions; checks that moved above their exercise fail.
+    nbgrader scores a check without metadata as 0 and reports nothing. Given a cell twice, it keeps the last copy, then
+    fails with a message about metadata versions. A check that was moved above its exercise fails.
     """
     places: dict[str, list[int]] = {}
     for number, cell in enumerate(submission.cells):
@@ -477,7 +457,7 @@ def submission_problems(submission: NotebookNode, source: NotebookNode) -> list[
             problems.append(_lost(name, cell, submission))
         elif len(found) > 1:
             problems.append(
-                f"{name} is there {len(found)} times (cells {', '.join(map(str, found))}): nbgrader keeps the last, "
+                f"{name} occurs {len(found)} times (cells {', '.join(map(str, found))}): nbgrader would keep the last, "
                 "then fail with a message about metadata versions. Delete all but the one to be graded"
             )
         else:
@@ -494,9 +474,8 @@ def _lost(name: str, cell: NotebookNode, submission: NotebookNode) -> str:
     text = _released(cell).source
     bare = [n for n, other in enumerate(submission.cells) if "nbgrader" not in other.metadata]
     alike = [n for n in bare if submission.cells[n].get("id") == cell.get("id") or submission.cells[n].source == text]
-    what = f"has lost its nbgrader metadata (cell {alike[0]})" if alike else "is not there, or has lost its metadata"
-    remedy = "Paste the learner's code into a fresh copy, and grade that"
-    return f"{name} {what}: {loss}, without an error. {remedy}"
+    what = f"has lost its nbgrader metadata (cell {alike[0]})" if alike else "is missing, or has lost its metadata"
+    return f"{name} {what}: {loss}, without an error. Paste the learner's code into a fresh copy, and grade that"
 
 
 def _changed(name: str, cell: NotebookNode, other: NotebookNode, number: int) -> list[str]:
@@ -505,11 +484,11 @@ def _changed(name: str, cell: NotebookNode, other: NotebookNode, number: int) ->
     if other.cell_type != cell.cell_type:
         return [f"{name} (cell {number}) has become a {other.cell_type} cell: make it a {cell.cell_type} cell again"]
     changed = [flag for flag in ("grade", "solution") if role(other, flag) != role(cell, flag)]
-    return [f"{name} (cell {number}) has another '{flag}' in its metadata than its source" for flag in changed]
+    return [f"{name} (cell {number}): '{flag}' in its metadata differs from the source" for flag in changed]
 
 
 def submission_notes(submission: NotebookNode, source: NotebookNode) -> list[str]:
-    """What a teacher may want to know of a submission, and nbgrader deals with: checks edited, stubs left."""
+    """List what nbgrader handles and a teacher may want to know: edited checks, exercises not attempted."""
     released = {c.metadata["nbgrader"]["grade_id"]: _released(c) for c in source.cells if "nbgrader" in c.metadata}
     notes = []
     for cell in submission.cells:
@@ -523,22 +502,26 @@ def submission_notes(submission: NotebookNode, source: NotebookNode) -> list[str
     return notes
 
 
+def _notebooks_in(path: Path) -> list[Path]:
+    found = sorted(path.rglob("*.ipynb")) if path.is_dir() else [path]
+    return [file for file in found if ".ipynb_checkpoints" not in file.parts]
+
+
 def check(paths: list[Path], source_folder: Path) -> dict[Path, list[str]]:
-    """Problems of each submitted notebook, in files or below folders. What nbgrader deals with is printed only.
+    """Find the problems of submitted notebooks, given as files or folders; notes are only printed.
 
     Raises:
-        HomeworkError: If there is no notebook, or no source to hold it against.
+        HomeworkError: If there is no submission, or no source to compare it with.
     """
-    by_name = {path.name: path for path in source_folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts}
-    files = [file for path in paths for file in (sorted(path.rglob("*.ipynb")) if path.is_dir() else [path])]
-    files = [file for file in files if ".ipynb_checkpoints" not in file.parts]
+    by_name = {path.name: path for path in _notebooks_in(source_folder)}
+    files = [file for path in paths for file in _notebooks_in(path)]
     if not files or not by_name:
         raise HomeworkError(f"There is no notebook in {source_folder if files else ', '.join(map(str, paths))}.")
     found: dict[Path, list[str]] = {}
     for file in files:
         if file.name not in by_name:
             known = ", ".join(sorted(by_name))
-            found[file] = [f"no source has this name, so nbgrader would leave it out. Rename it to one of: {known}"]
+            found[file] = [f"no source has this name, so nbgrader would ignore it. Rename it to one of: {known}"]
             continue
         try:
             submission = _read(file)
@@ -556,10 +539,10 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("make", help="write the learner's copies")
-    look = commands.add_parser("check", help="look through submissions before grading")
-    look.add_argument("paths", nargs="+", type=Path, help="notebooks, or folders of them such as submitted/")
-    look.add_argument("--sources", type=Path, default=folder() / "solutions", help="the teacher's notebooks")
+    commands.add_parser("make", help="write the learners' copies")
+    look = commands.add_parser("check", help="find what would go wrong in grading")
+    look.add_argument("paths", nargs="+", type=Path, help="notebooks, or folders such as submitted/")
+    look.add_argument("--sources", type=Path, default=folder() / "solutions", help="folder of the teacher's notebooks")
     asked = parser.parse_args()
     if asked.command == "make":
         changed = make()

@@ -1,7 +1,7 @@
-"""Attention: an alignment that is decided anew for each question.
+"""Attention: an alignment computed for each query.
 
-Every mask here is True where a key may be read, as in ``torch.nn.functional.scaled_dot_product_attention``. Mind that
-``torch.nn.MultiheadAttention`` means the opposite: there True leaves a key out.
+A mask is True where a key may be read, as in ``torch.nn.functional.scaled_dot_product_attention``. In
+``torch.nn.MultiheadAttention`` it is the opposite: there True leaves a key out.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-Attended = tuple[torch.Tensor, torch.Tensor]  # what was seen, and the weights
+Attended = tuple[torch.Tensor, torch.Tensor]  # the weighted means of the values, and the weights
 
 
 def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scaled dot-product attention (Vaswani et al., 2017), one query for each row of the batch.
+    """Scaled dot-product attention (Vaswani and others, 2017) with one query for each row of the batch.
 
     Args:
-        query: What each question looks for, (batch, dim).
-        key: What each region offers, (batch, regions, dim).
-        value: What each region hands over, (batch, regions, dim).
+        query: (batch, dim).
+        key: (batch, regions, dim).
+        value: (batch, regions, dim).
 
     Returns:
-        What each question saw, (batch, dim), and its weights, (batch, regions).
+        The weighted means of the values, (batch, dim), and the weights, (batch, regions).
     """
     scores = torch.einsum("bd,brd->br", query, key) / key.shape[-1] ** 0.5
     weights = scores.softmax(dim=-1)
@@ -31,14 +31,14 @@ def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> tuple
 
 
 def masked_softmax(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Softmax over the last axis, in which only what the mask allows has weight.
+    """Softmax over the last axis, with weight 0 where the mask is False.
 
     Args:
         scores: (..., queries, keys).
         mask: True where a key may be read; broadcasts to ``scores``. None allows all.
 
     Raises:
-        ValueError: If a query may read no key at all (there is no average over nothing), or the mask is not bool.
+        ValueError: If a query may read no key at all, or the mask is not bool.
     """
     if scores.shape[-1] == 0:
         raise ValueError(f"There is nothing to read: scores of shape {tuple(scores.shape)} have no keys.")
@@ -63,7 +63,7 @@ def dot_product_attention(
         mask: True where a key may be read; broadcasts to (..., queries, keys).
 
     Returns:
-        What each query saw, (..., queries, out), and its weights, (..., queries, keys).
+        The weighted means of the values, (..., queries, out), and the weights, (..., queries, keys).
 
     Raises:
         ValueError: If the mask leaves a query nothing to read.
@@ -74,10 +74,10 @@ def dot_product_attention(
 
 
 class DotProductAttention(nn.Module):
-    """:func:`dot_product_attention` between learnt projections of both sides.
+    """:func:`dot_product_attention` with learnt projections.
 
     Args:
-        dim: Features of queries, keys, and values.
+        dim: Features of queries, keys and values.
     """
 
     def __init__(self, dim: int) -> None:
@@ -85,15 +85,15 @@ class DotProductAttention(nn.Module):
         self.query, self.key, self.value = (nn.Linear(dim, dim) for _ in range(3))
 
     def forward(self, query: torch.Tensor, context: torch.Tensor, mask: torch.Tensor | None = None) -> Attended:
-        """query (..., queries, dim) reads context (..., keys, dim): as :func:`dot_product_attention`."""
+        """query (..., queries, dim) reads context (..., keys, dim); as :func:`dot_product_attention`."""
         return dot_product_attention(self.query(query), self.key(context), self.value(context), mask)
 
 
 class AdditiveAttention(nn.Module):
-    """Attention whose score is a small network, s = v · tanh(Q query + K key) (Bahdanau, Cho and Bengio, 2015).
+    """Attention scored by a small network, v · tanh(Q query + K key) (Bahdanau, Cho and Bengio, 2015).
 
     Args:
-        dim: Features of queries, keys, values, and of the hidden layer.
+        dim: Features of queries, keys, values and of the hidden layer.
     """
 
     def __init__(self, dim: int) -> None:
@@ -102,18 +102,18 @@ class AdditiveAttention(nn.Module):
         self.score = nn.Linear(dim, 1, bias=False)
 
     def forward(self, query: torch.Tensor, context: torch.Tensor, mask: torch.Tensor | None = None) -> Attended:
-        """query (..., queries, dim) reads context (..., keys, dim): as :func:`dot_product_attention`."""
+        """query (..., queries, dim) reads context (..., keys, dim); as :func:`dot_product_attention`."""
         hidden = self.query(query).unsqueeze(-2) + self.key(context).unsqueeze(-3)  # (..., queries, keys, dim)
         weights = masked_softmax(self.score(hidden.tanh()).squeeze(-1), mask)
         return weights @ self.value(context), weights
 
 
 class MultiHopAttention(nn.Module):
-    """Look, add what was seen to the query, look again (stacked attention; Yang and others, 2016).
+    """Attention steps in a row, each added to the query of the next (stacked attention; Yang and others, 2016).
 
     Args:
         dim: Features of queries and of the context.
-        hops: How many looks.
+        hops: Number of attention steps.
     """
 
     def __init__(self, dim: int, hops: int) -> None:
@@ -122,21 +122,21 @@ class MultiHopAttention(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(hops))
 
     def forward(self, query: torch.Tensor, context: torch.Tensor, mask: torch.Tensor | None = None) -> Attended:
-        """The refined query, (..., queries, dim), and the weights of every hop, (..., hops, queries, keys)."""
-        looks = []
+        """The refined query, (..., queries, dim), and the weights of all hops, (..., hops, queries, keys)."""
+        all_weights = []
         for hop, norm in zip(self.hops, self.norms, strict=True):
             seen, weights = hop(query, context, mask)
             query = norm(query + seen)
-            looks.append(weights)
-        return query, torch.stack(looks, dim=-3)
+            all_weights.append(weights)
+        return query, torch.stack(all_weights, dim=-3)
 
 
 class MultiHeadCrossAttention(nn.Module):
-    """Several looks at once, each in a subspace of its own (Vaswani and others, 2017).
+    """Multi-head attention (Vaswani and others, 2017), each head on its own projections of queries, keys and values.
 
     Args:
         dim: Features of queries, keys and values; a multiple of ``heads``.
-        heads: How many.
+        heads: Number of heads.
 
     Raises:
         ValueError: If the heads do not divide the features.
@@ -150,11 +150,7 @@ class MultiHeadCrossAttention(nn.Module):
         self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
 
     def forward(self, query: torch.Tensor, context: torch.Tensor, mask: torch.Tensor | None = None) -> Attended:
-        """query (..., queries, dim) reads context (..., keys, dim).
-
-        Returns:
-            What each query saw, (..., queries, dim), and the weights of each head, (..., heads, queries, keys).
-        """
+        """query (..., queries, dim) reads context (..., keys, dim); the weights are (..., heads, queries, keys)."""
         mask = mask if mask is None else torch.atleast_2d(mask).unsqueeze(-3)  # the same for all heads
         split = [self._split(part) for part in (self.query(query), self.key(context), self.value(context))]
         seen, weights = dot_product_attention(*split, mask)
@@ -165,34 +161,15 @@ class MultiHeadCrossAttention(nn.Module):
         return vectors.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
 
 
-def from_torch(reference: nn.MultiheadAttention) -> MultiHeadCrossAttention:
-    """Our multi-head attention with the weights of torch's, which keeps three projections in one matrix.
-
-    Raises:
-        ValueError: If it has what ours lacks: other sizes of keys or values, no bias, or keys of its own.
-    """
-    plain = reference.in_proj_weight is not None and reference.in_proj_bias is not None
-    if not plain or reference.bias_k is not None or reference.add_zero_attn:
-        raise ValueError("Only nn.MultiheadAttention(dim, heads) with its default bias, kdim and vdim can be copied.")
-    ours = MultiHeadCrossAttention(reference.embed_dim, reference.num_heads).to(reference.in_proj_weight)
-    parts = zip(reference.in_proj_weight.chunk(3), reference.in_proj_bias.chunk(3), strict=True)
-    with torch.no_grad():
-        for layer, (weight, bias) in zip((ours.query, ours.key, ours.value), parts, strict=True):
-            layer.weight.copy_(weight)
-            layer.bias.copy_(bias)
-        ours.out.load_state_dict(reference.out_proj.state_dict())
-    return ours
-
-
 class CoAttended(NamedTuple):
-    """What :class:`CoAttention` gives.
+    """The output of :class:`CoAttention`.
 
     Attributes:
-        question: The words, averaged by weight, (..., dim).
-        picture: The regions, averaged by weight, (..., dim).
+        question: Weighted mean of the words, (..., dim).
+        picture: Weighted mean of the regions, (..., dim).
         word_weights: (..., words).
         region_weights: (..., regions).
-        affinity: How well each word and each region fit, from -1 to 1, (..., words, regions).
+        affinity: Similarity of each word and each region, from -1 to 1, (..., words, regions).
     """
 
     question: torch.Tensor
@@ -203,13 +180,13 @@ class CoAttended(NamedTuple):
 
 
 class CoAttention(nn.Module):
-    """Words attend to regions and regions to words, through one matrix (parallel co-attention; Lu and others, 2016).
+    """Words attend to regions and regions to words through one matrix (parallel co-attention; Lu and others, 2016).
 
     With words Q (words, dim) and regions V (regions, dim): C = tanh(Q W Vᵀ), H_V = tanh(V A + Cᵀ (Q B)),
     H_Q = tanh(Q B + C (V A)), and a softmax over regions of H_V u and over words of H_Q w.
 
     Args:
-        dim: Features of words, of regions, and of the hidden layers.
+        dim: Features of words, regions and hidden layers.
     """
 
     def __init__(self, dim: int) -> None:
@@ -224,7 +201,7 @@ class CoAttention(nn.Module):
             ValueError: If a question has no word at all.
         """
         affinity = torch.tanh(self.affinity(words) @ regions.transpose(-2, -1))  # (..., words, regions)
-        if word_mask is not None:  # padding has nothing to tell the regions either
+        if word_mask is not None:  # padding must not affect the weights of the regions either
             affinity = affinity.masked_fill(~word_mask.unsqueeze(-1), 0.0)
         asked, offered = self.word(words), self.region(regions)
         about_regions = torch.tanh(offered + affinity.transpose(-2, -1) @ asked)  # (..., regions, dim)
@@ -237,26 +214,25 @@ class CoAttention(nn.Module):
 
 
 def attention_rollout(weights: torch.Tensor, kept: float = 0.5) -> torch.Tensor:
-    """What the positions after the last layer are made of, as shares of the input positions (Abnar and Zuidema, 2020).
+    """Attention rollout (Abnar and Zuidema, 2020): the share of each input position in each output position.
 
-    Each layer mixes its positions by the mean over heads of its weights, and keeps a share of each as it was, which
-    stands for the residual connection. The layers' mixtures are multiplied.
+    The product over layers of kept · I + (1 - kept) · mean of the weights over heads.
 
     Args:
         weights: (..., layers, heads, positions, positions), each row a distribution.
-        kept: Share that the residual connection carries, from 0 to 1.
+        kept: Share carried by the residual connection, from 0 to 1.
 
     Returns:
-        (..., positions, positions); each row adds up to one.
+        (..., positions, positions); each row sums to 1.
 
     Raises:
-        ValueError: ``kept`` is not a share, or the last two axes differ, as they do in cross-attention.
+        ValueError: If ``kept`` is not a share, or the last two axes differ, as they do in cross-attention.
     """
     if not 0 <= kept <= 1:
         raise ValueError(f"kept is {kept}; it must be a share, from 0 to 1.")
     positions, keys = weights.shape[-2:]
     if positions != keys:
-        raise ValueError(f"Rollout needs self-attention: {positions} positions look at {keys}.")
+        raise ValueError(f"Rollout needs self-attention: {positions} queries read {keys} keys.")
     same = torch.eye(positions, dtype=weights.dtype, device=weights.device)
     mixed = kept * same + (1 - kept) * weights.mean(dim=-3)  # (..., layers, positions, positions)
     rolled = same.expand(mixed[..., 0, :, :].shape)

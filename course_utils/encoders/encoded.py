@@ -1,4 +1,4 @@
-"""What every encoder returns."""
+"""The output of every encoder."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 
 
 class Encoded(NamedTuple):
-    """What every encoder returns.
+    """The output of every encoder.
 
     Attributes:
         pooled: One vector for the whole input, (batch, dim).
         unpooled: One vector for each position, (batch, positions, dim).
-        mask: True where a position is real and False where it is padding, (batch, positions).
+        mask: True where a position is real, False where it is padding, (batch, positions).
     """
 
     pooled: torch.Tensor

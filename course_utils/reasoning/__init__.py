@@ -1,1 +1,1 @@
-"""From encoded pictures and questions to answers: reasoners, and the ladder that compares them."""
+"""Reasoning: from an encoded question and an encoded picture to an answer, and the ladder that compares methods."""

@@ -1,12 +1,12 @@
-"""The ladder's data: questions about shapes, over regions that a frozen encoder has computed once.
+"""Data of the ladder: questions about shapes, and the regions that a frozen encoder precomputes.
 
-Every method of the ladder reads the same regions, so that nothing differs but the alignment and the reasoning. A
-picture is encoded once for all its questions and all epochs, which is most of the cost saved.
+All methods read the same regions, so they differ only in alignment and reasoning. Each picture is encoded once for all
+its questions and all epochs, which saves most of the cost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -15,11 +15,12 @@ import torch
 from torch import nn
 
 from course_utils.datasets import shapes
-from course_utils.datasets.shapes import curriculum as shapes_curriculum
+from course_utils.datasets.shapes import curriculum
 from course_utils.datasets.vqa import PAD, Vocabulary, to_tensor
 from course_utils.encoders.image import trained_grid_cnn
+from course_utils.training import EpochBatches
 
-QUESTIONS = len(shapes.TYPES)  # about each picture
+QUESTIONS = len(shapes.TYPES)  # per picture
 TRAIN_PICTURES, OTHER_PICTURES = 12_000, 2_000
 
 
@@ -28,11 +29,11 @@ class GridQuestions:
     """Pictures as regions, each with the same number of questions.
 
     Attributes:
-        regions: What the frozen encoder gives, (pictures, 64, 64) float32: row by row from the top left, features last.
-        words: Numbers of the words of each question, (pictures, questions, longest), padded with ``PAD``.
-        answers: Number of each answer in ``shapes.ANSWERS``, (pictures, questions).
-        types: Names of the types of a picture's questions, the same for every picture.
-        vocabulary: What the numbers of the words stand for.
+        regions: Output of the frozen encoder, (pictures, 64, 64) float32: row by row from the top left, features last.
+        words: Word numbers of each question, (pictures, questions, longest), padded with ``PAD``.
+        answers: Position of each answer in ``shapes.ANSWERS``, (pictures, questions).
+        types: Question types, in the order of every picture's questions.
+        vocabulary: Maps words to their numbers.
     """
 
     regions: torch.Tensor
@@ -42,165 +43,153 @@ class GridQuestions:
     vocabulary: Vocabulary
 
     def __len__(self) -> int:
-        """How many pictures."""
+        """Number of pictures."""
         return len(self.regions)
 
     def first(self, pictures: int) -> GridQuestions:
-        """The first so many pictures, or all where there are fewer, with their questions."""
+        """The first pictures with their questions; all of them if there are fewer."""
         return replace(
             self, regions=self.regions[:pictures], words=self.words[:pictures], answers=self.answers[:pictures]
         )
 
-    def batch(self, rows: torch.Tensor, device: torch.device | str = "cpu") -> dict:
-        """The batch of these pictures and all their questions.
+    def batch(self, rows: torch.Tensor) -> dict:
+        """Batch of these pictures with all their questions.
 
         Returns:
-            ``regions`` (pictures, 64, dim); ``words`` and ``word_mask`` (pictures, questions, longest of the batch);
-            ``answers`` (pictures · questions,) and as many ``types`` and ``question_ids``.
+            ``regions`` (pictures, 64, dim); ``words`` and ``word_mask`` (pictures, questions, longest in the batch);
+            ``answers``, ``types`` and ``question_ids``, one for each question (pictures · questions).
         """
         words = self.words[rows]
-        words = words[..., : int((words != PAD).sum(dim=-1).max())].to(device)
+        words = words[..., : int((words != PAD).sum(dim=-1).max())]
         return {
-            "regions": self.regions[rows].to(device),
+            "regions": self.regions[rows],
             "words": words,
             "word_mask": words != PAD,
-            "answers": self.answers[rows].flatten().to(device),
+            "answers": self.answers[rows].flatten(),
             "types": list(self.types) * len(rows),
             "question_ids": (rows[:, None] * len(self.types) + torch.arange(len(self.types))).flatten().tolist(),
         }
 
 
-class Batches:
-    """The batches of an epoch, for :func:`course_utils.training.fit` and ``evaluate``.
+class Batches(EpochBatches):
+    """Batches of pictures with all their questions.
 
     Args:
-        data: Pictures and their questions.
-        pictures: How many to a batch.
-        shuffle: Whether the order of the pictures changes from epoch to epoch.
-        seed: Of the order.
+        data: A :class:`GridQuestions`, or another data set with a length and a method ``batch(rows)``.
+        batch_size: Pictures in a batch.
+        shuffle: Whether to reorder the pictures in every epoch.
+        seed: Seed of the order.
     """
 
-    def __init__(self, data: GridQuestions, pictures: int = 32, shuffle: bool = False, seed: int = 0) -> None:
-        if pictures < 1 or len(data) == 0:
-            raise ValueError(f"Batches of {pictures} out of {len(data)} pictures: both must be at least 1.")
-        self.data, self.pictures, self.shuffle, self.seed, self.epoch = data, pictures, shuffle, seed, 0
+    def __init__(self, data: GridQuestions, batch_size: int = 32, shuffle: bool = False, seed: int = 0) -> None:
+        super().__init__(len(data), batch_size, shuffle=shuffle, seed=seed)
+        self.data = data
 
-    @property
-    def batch_sampler(self) -> Batches:
-        """Where :func:`course_utils.training.fit` says which epoch begins."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next pass."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return -(-len(self.data) // self.pictures)
-
-    def __iter__(self) -> Iterator[dict]:
-        order = np.arange(len(self.data))
-        if self.shuffle:
-            np.random.default_rng((self.seed, self.epoch)).shuffle(order)
-        for rows in torch.from_numpy(order).split(self.pictures):
-            yield self.data.batch(rows)
+    def batch(self, rows: np.ndarray) -> dict:
+        """Batch of these pictures; see :meth:`GridQuestions.batch`."""
+        return self.data.batch(torch.from_numpy(rows))
 
 
 class Curriculum(Batches):
-    """Batches whose first epochs ask easier questions.
+    """Shuffled batches whose first epochs ask easier questions.
 
     Args:
-        stones: Pictures and the questions of the first epochs.
-        data: The same pictures and the questions of all later epochs.
-        epochs: How many epochs the first are.
-        pictures: How many to a batch.
-        seed: Of the order, which changes from epoch to epoch.
+        easier: The pictures with the questions of the first epochs.
+        data: The same pictures with the questions of all later epochs.
+        epochs: Number of epochs with the easier questions.
+        batch_size: Pictures in a batch.
+        seed: Seed of the order.
+
+    Raises:
+        ValueError: If the two do not have the same number of pictures.
     """
 
     def __init__(
-        self, stones: GridQuestions, data: GridQuestions, epochs: int, pictures: int = 32, seed: int = 0
+        self, easier: GridQuestions, data: GridQuestions, epochs: int, batch_size: int = 32, seed: int = 0
     ) -> None:
-        if len(stones) != len(data):
-            raise ValueError(f"{len(stones)} pictures before and {len(data)} after: they must be the same pictures.")
-        super().__init__(data, pictures, shuffle=True, seed=seed)
-        self.stones, self.later, self.epochs = stones, data, epochs
+        if len(easier) != len(data):
+            raise ValueError(f"{len(easier)} pictures before and {len(data)} after: they must be the same pictures.")
+        super().__init__(data, batch_size, shuffle=True, seed=seed)
+        self.easier, self.epochs = easier, epochs
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the questions and the order of the next pass, counted from 0."""
-        super().set_epoch(epoch)
-        self.data = self.stones if epoch < self.epochs else self.later
+    def batch(self, rows: np.ndarray) -> dict:
+        """Batch of these pictures with the current epoch's questions."""
+        data = self.easier if self.epoch < self.epochs else self.data
+        return data.batch(torch.from_numpy(rows))
 
 
 @cache
 def vocabulary() -> Vocabulary:
-    """The words of the training questions; 2,000 pictures have them all."""
+    """Words of the training questions; the first 2,000 pictures use all of them."""
     return Vocabulary.build(question.text for question in shapes.split("train", pictures=2000).questions)
 
 
 def load(
     name: str, pictures: int | None = None, device: torch.device | str = "cpu", encoder: nn.Module | None = None
 ) -> GridQuestions:
-    """A split of shapes for the ladder: scenes drawn, then encoded by the shipped GridCNN.
+    """Draw a split of shapes and encode it; 12,000 pictures take about 20 s of CPU.
 
     Args:
         name: "train", "validation", "test" or "compositional".
-        pictures: How many; by default ``TRAIN_PICTURES`` or ``OTHER_PICTURES``. About 20 s of CPU for 12,000.
+        pictures: Number of pictures; by default ``TRAIN_PICTURES`` or ``OTHER_PICTURES``.
         device: Where the encoder computes; the result is on the CPU.
-        encoder: Another frozen encoder of as many regions and features.
+        encoder: Frozen encoder, by default the shipped GridCNN.
 
     Raises:
-        ValueError: There is no split of that name.
+        ValueError: If there is no split of that name.
     """
     count = pictures or (TRAIN_PICTURES if name == "train" else OTHER_PICTURES)
     return encode(shapes.split(name, pictures=count), (encoder or trained_grid_cnn()).to(device))
 
 
 def encode(data: shapes.ShapesData, encoder: nn.Module) -> GridQuestions:
-    """Encode pictures and questions of shapes; see :class:`GridQuestions`."""
-    known = {answer: number for number, answer in enumerate(shapes.ANSWERS)}
-    answers = torch.tensor([known[question.answer] for question in data.questions])
+    """Encode the pictures and questions of a split of shapes."""
     return GridQuestions(
         regions(data.pictures, encoder),
         words([question.text for question in data.questions]).unflatten(0, (-1, QUESTIONS)),
-        answers.view(-1, QUESTIONS),
+        _answers(data.questions).view(-1, QUESTIONS),
         shapes.TYPES,
         vocabulary(),
     )
 
 
-REPLACED = ("exist-relation", "verify-relation")  # by stepping stones, about colours and about shapes
-
-
 def stepping_stones(data: GridQuestions) -> GridQuestions:
-    """Training pictures with the yes/no questions across a direction replaced by ones whose answer names what is there.
+    """Replace the yes/no questions across a direction by stepping stones, whose answer names what is there.
 
     Args:
         data: The training split, or its first pictures. See :mod:`course_utils.datasets.shapes.curriculum`.
     """
-    questions = shapes_curriculum.ask_across(shapes.split("train", pictures=len(data)).scenes)
-    numbers = words([question.text for question in questions]).unflatten(0, (-1, len(REPLACED)))
+    stones = curriculum.stepping_stones(shapes.split("train", pictures=len(data)).scenes)
+    questions = [question for of_picture in stones for question in of_picture]
+    columns = [data.types.index(kind) for kind in curriculum.REPLACED_TYPES]
+    numbers = words([question.text for question in questions]).unflatten(0, (-1, len(columns)))
     wider = max(0, numbers.shape[-1] - data.words.shape[-1])
-    all_words, answers = torch.nn.functional.pad(data.words, (0, wider), value=PAD), data.answers.clone()
-    places = [data.types.index(kind) for kind in REPLACED]
-    all_words[:, places] = PAD
-    all_words[:, places, : numbers.shape[-1]] = numbers
-    known = {answer: number for number, answer in enumerate(shapes.ANSWERS)}
-    answers[:, places] = torch.tensor([known[q.answer] for q in questions]).view(-1, len(REPLACED))
+    all_words, answers = nn.functional.pad(data.words, (0, wider), value=PAD), data.answers.clone()
+    all_words[:, columns] = PAD
+    all_words[:, columns, : numbers.shape[-1]] = numbers
+    answers[:, columns] = _answers(questions).view(-1, len(columns))
     return replace(data, words=all_words, answers=answers)
 
 
+def _answers(questions: Sequence[shapes.Question]) -> torch.Tensor:
+    """Position of each question's answer in ``shapes.ANSWERS``, (questions,)."""
+    known = {answer: number for number, answer in enumerate(shapes.ANSWERS)}
+    return torch.tensor([known[question.answer] for question in questions])
+
+
 def words(texts: Sequence[str]) -> torch.Tensor:
-    """Numbers of the words of questions, (questions, longest), padded.
+    """Word numbers of questions, (questions, longest), padded with ``PAD``.
 
     Raises:
-        ValueError: A question has no word in it.
+        ValueError: If a question has no word.
     """
     numbers = [torch.tensor(vocabulary().encode(text)) for text in texts]
-    return torch.nn.utils.rnn.pad_sequence(numbers, batch_first=True, padding_value=PAD)
+    return nn.utils.rnn.pad_sequence(numbers, batch_first=True, padding_value=PAD)
 
 
 @torch.no_grad()
 def regions(pictures: np.ndarray, encoder: nn.Module) -> torch.Tensor:
-    """What the encoder makes of pictures (n, 64, 64, 3) uint8: (n, 64, dim) float32 on the CPU."""
+    """Encode pictures, (n, 64, 64, 3) uint8, into regions, (n, 64, dim) float32 on the CPU."""
     device = next(encoder.parameters()).device
     parts = [pictures[start : start + 256] for start in range(0, len(pictures), 256)]
     return torch.cat([encoder(to_tensor(part).to(device)).unpooled.cpu() for part in parts])

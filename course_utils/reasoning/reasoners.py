@@ -6,52 +6,24 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence
 
-from course_utils.alignment.attention import DotProductAttention, MultiHeadCrossAttention, attend
-from course_utils.encoders import Encoded, QuestionLSTM, SmallCNN
+from course_utils.alignment.attention import DotProductAttention, MultiHeadCrossAttention
+from course_utils.encoders import Encoded, QuestionLSTM
 from course_utils.reasoning.rungs import low_rank_product
 
 
-class AttentionVQA(nn.Module):
-    """A CNN, an LSTM, attention that aligns them, and an answer: the whole pipeline of lesson 00."""
-
-    def __init__(self, words: int, answers: int, dim: int = 64) -> None:
-        super().__init__()
-        self.picture_encoder = SmallCNN(dim)
-        self.question_encoder = QuestionLSTM(words, dim)
-        self.norm = nn.LayerNorm(dim)  # gives the question's vector a useful size from the first step
-        self.query, self.key, self.value, self.gate = (nn.Linear(dim, dim) for _ in range(4))
-        self.head = nn.Sequential(nn.Linear(dim, 128), nn.ReLU(), nn.Linear(128, answers))
-
-    def look(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
-        """Answer scores, (batch, answers), and where each question looked, (batch, regions)."""
-        regions = self.picture_encoder(batch["pictures"]).unpooled  # (pictures, regions, dim)
-        question = self.norm(self.question_encoder(batch["words"], batch["word_mask"]).pooled)  # (batch, dim)
-        key, value = (layer(regions)[batch["picture_of"]] for layer in (self.key, self.value))
-        seen, weights = attend(self.query(question), key, value)
-        return self.head(seen * self.gate(question)), weights
-
-    def forward(self, batch: dict) -> torch.Tensor:
-        """Answer scores, (batch, answers)."""
-        return self.look(batch)[0]
-
-
 class GridVQA(nn.Module):
-    """What all rungs of the ladder share: a question encoder, regions with their places, and an answer head.
-
-    Between them stands the one part that differs, ``align``. It is called with an encoded question, an
-    :class:`Encoded` of ``pooled`` (pictures, questions, dim), ``unpooled`` (pictures, questions, words, dim) and its
-    mask, and with regions (pictures, regions, dim); it gives (pictures, questions, out).
+    """The model that all rungs share: a question encoder, regions with positions, ``align``, and an answer head.
 
     Args:
         words: Size of the vocabulary.
-        answers: How many answers there are to choose from.
-        align: The part that differs.
-        out: Features that it gives.
-        dim: Features of a word, a region, a question.
-        region_dim: Features of a region as it comes from the frozen encoder.
-        side: Regions to a side of the picture.
+        answers: Number of possible answers.
+        align: The part that differs; see :mod:`course_utils.reasoning.rungs` for how it is called. It also gets the
+            question's ``unpooled``, (pictures, questions, words, dim), and its mask.
+        out: Output features of ``align``.
+        dim: Features of a word, a region and a question.
+        region_dim: Features of a region from the frozen encoder.
+        side: Regions along a side of the picture.
     """
 
     def __init__(
@@ -65,7 +37,7 @@ class GridVQA(nn.Module):
         self.head = nn.Sequential(nn.Linear(out, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, answers))
 
     def read(self, batch: dict) -> tuple[Encoded, torch.Tensor]:
-        """The encoded questions and the placed regions that ``align`` is called with."""
+        """Encode the questions and regions of a batch: the arguments of ``align``."""
         words, mask = batch["words"], batch["word_mask"]  # (pictures, questions, words)
         read = self.question_encoder(words.flatten(0, 1), mask.flatten(0, 1))
         pooled = self.question_norm(read.pooled).unflatten(0, words.shape[:2])  # (pictures, questions, dim)
@@ -78,12 +50,12 @@ class GridVQA(nn.Module):
 
 
 class PlacedRegions(nn.Module):
-    """Regions that know where they are: what a region holds, plus a vector for its row and one for its column.
+    """Projected regions plus learnt embeddings of their row and column, normalised.
 
     Args:
-        region_dim: Features of a region as it comes.
-        dim: Features of a region as it goes.
-        side: Regions to a side of the picture.
+        region_dim: Input features of a region.
+        dim: Output features of a region.
+        side: Regions along a side of the picture.
     """
 
     def __init__(self, region_dim: int, dim: int, side: int = 8) -> None:
@@ -99,81 +71,15 @@ class PlacedRegions(nn.Module):
         return self.norm(self.project(regions) + places)
 
 
-# --- an LSTM over what the words saw ------------------------------------------------------------------------------
-
-
-class LSTMStep(NamedTuple):
-    """What one step of an LSTM makes, each (..., dim); or all steps, each (..., steps, dim).
-
-    Attributes:
-        hidden: The state that others read, from -1 to 1.
-        cell: The memory behind it.
-        input_gate: How much of the candidate is written, from 0 to 1.
-        forget_gate: How much of the old memory is kept, from 0 to 1. At 1 nothing is forgotten.
-        candidate: What would be written, from -1 to 1.
-        output_gate: How much of the memory is shown, from 0 to 1.
-    """
-
-    hidden: torch.Tensor
-    cell: torch.Tensor
-    input_gate: torch.Tensor
-    forget_gate: torch.Tensor
-    candidate: torch.Tensor
-    output_gate: torch.Tensor
-
-
-def lstm_cell(
-    x: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor, w_x: torch.Tensor, w_h: torch.Tensor, bias: torch.Tensor
-) -> LSTMStep:
-    """One step of an LSTM (Hochreiter and Schmidhuber, 1997; with the forget gate of Gers and others, 2000).
-
-    Args:
-        x: What comes in, (..., in).
-        hidden: The state before, (..., dim).
-        cell: The memory before, (..., dim).
-        w_x: (4 · dim, in), in torch's order: input gate, forget gate, candidate, output gate.
-        w_h: (4 · dim, dim), in the same order.
-        bias: (4 · dim,), the sum of torch's two.
-    """
-    rows = x @ w_x.T + hidden @ w_h.T + bias  # (..., 4 · dim)
-    into, keep, candidate, out = rows.chunk(4, dim=-1)
-    into, keep, candidate, out = into.sigmoid(), keep.sigmoid(), candidate.tanh(), out.sigmoid()
-    cell = keep * cell + into * candidate
-    return LSTMStep(out * cell.tanh(), cell, into, keep, candidate, out)
-
-
-def run_by_hand(lstm: nn.LSTM, sequences: torch.Tensor) -> LSTMStep:
-    """Step through sequences with the weights of torch's LSTM, and keep what torch hides: gates and memory.
-
-    Args:
-        lstm: One layer, one direction.
-        sequences: (..., steps, in).
-
-    Returns:
-        Everything at every step, each (..., steps, dim).
-
-    Raises:
-        ValueError: If there is no step, or the LSTM has more layers, a second direction, a projection or no bias.
-    """
-    if lstm.num_layers > 1 or lstm.bidirectional or lstm.proj_size or not lstm.bias:
-        raise ValueError("Only nn.LSTM(in, dim) of one layer and one direction, with bias, can be run by hand.")
-    if sequences.shape[-2] == 0:
-        raise ValueError("There is no step to run: a sequence needs at least one word.")
-    bias = lstm.bias_ih_l0 + lstm.bias_hh_l0
-    hidden = cell = sequences.new_zeros(*sequences.shape[:-2], lstm.hidden_size)
-    steps = []
-    for x in sequences.unbind(dim=-2):
-        steps.append(lstm_cell(x, hidden, cell, lstm.weight_ih_l0, lstm.weight_hh_l0, bias))
-        hidden, cell = steps[-1].hidden, steps[-1].cell
-    return LSTMStep(*(torch.stack(parts, dim=-2) for parts in zip(*steps, strict=True)))
+# --- an LSTM over attended words -----------------------------------------------------------------------------------
 
 
 def state_at_last_word(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The state after the last real word, which is not the last column where there is padding.
+    """Select the state after each question's last word, skipping the padding.
 
     Args:
-        states: (..., words, dim), after each word.
-        mask: (..., words), True for the words, which come first, and False for padding.
+        states: States after each word, (..., words, dim).
+        mask: True for words and False for the padding that follows them, (..., words).
 
     Returns:
         (..., dim).
@@ -189,29 +95,11 @@ def state_at_last_word(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor
     return states.take_along_dim(last[..., None, None], dim=-2).squeeze(-2)
 
 
-def read_both_ways(lstm: nn.LSTM, sequences: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """What both directions know at the end of their way, without a step on padding (Schuster and Paliwal, 1997).
-
-    Args:
-        lstm: Bidirectional, one layer, ``batch_first``.
-        sequences: (batch, words, in).
-        mask: (batch, words), True for the words, which come first.
-
-    Returns:
-        The state after the last word, reading forwards, and after the first, reading backwards: (batch, 2 · dim).
-    """
-    packed = pack_padded_sequence(sequences, mask.sum(dim=1).cpu(), batch_first=True, enforce_sorted=False)
-    _, (hidden, _) = lstm(packed)  # (directions, batch, dim), each where its direction ends
-    return torch.cat([hidden[0], hidden[1]], dim=-1)
-
-
 class LSTMReasoner(nn.Module):
-    """y = R(LSTM(Attention(Q, Z_I))): each word looks at the picture, and an LSTM runs over what the words saw.
-
-    The part between question and head of :class:`GridVQA`.
+    """y = R(LSTM(Attention(Q, Z_I))): each word attends to the picture, and an LSTM runs over the attended words.
 
     Args:
-        dim: Features of a word, a region, and the state.
+        dim: Features of a word, a region and the state.
     """
 
     def __init__(self, dim: int) -> None:
@@ -221,7 +109,7 @@ class LSTMReasoner(nn.Module):
         self.state_norm = nn.LayerNorm(dim)
 
     def align(self, question: Encoded, regions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Every word with what it saw, (pictures, questions, words, dim), and its weights, (..., words, regions)."""
+        """Attended words, (pictures, questions, words, dim), and attention weights, (..., words, regions)."""
         words = self.word_norm(question.unpooled)  # (pictures, questions, words, dim)
         seen, weights = self.look(words.flatten(1, 2), regions)  # all words of a picture read its regions at once
         aligned = self.aligned_norm(words + seen.view_as(words))
@@ -234,52 +122,47 @@ class LSTMReasoner(nn.Module):
         return self.state_norm(state_at_last_word(states.unflatten(0, aligned.shape[:2]), question.mask))
 
 
-# --- a Transformer whose looks start where the last one was -------------------------------------------------------
+# --- a Transformer with attention relative to the last step ---------------------------------------------------------
 
 
 def relative_scores(kernels: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
-    """What offsets from the last look are worth, region by region.
+    """Attention scores by offset from the regions attended to last.
 
     Args:
-        kernels: A number for each difference of rows, then for each difference of columns, from 1 - side to side - 1:
+        kernels: A score for each row difference, then for each column difference, from 1 - side to side - 1:
             (..., 2, 2 · side - 1).
-        last: Weights of the last look, (..., side · side), row by row from the top left.
+        last: Last attention weights, (..., side · side), row by row from the top left.
 
     Returns:
-        Scores, (..., side · side): the kernels' numbers, averaged over where the last look was.
+        Scores, (..., side · side): kernel values averaged over the last weights.
     """
     side = (kernels.shape[-1] + 1) // 2
     places = torch.arange(side, device=kernels.device)
-    offset = places - places[:, None] + side - 1  # (from, to): which number of a kernel
+    offset = places - places[:, None] + side - 1  # (from, to): index into a kernel
     last = last.unflatten(-1, (side, side))
-    started = torch.stack([last.sum(dim=-1), last.sum(dim=-2)], dim=-2)  # the last look's row and its column
+    started = torch.stack([last.sum(dim=-1), last.sum(dim=-2)], dim=-2)  # last weights by row and by column
     row, column = torch.einsum("...af,...aft->...at", started, kernels[..., offset]).unbind(dim=-2)
     return (row[..., :, None] + column[..., None, :]).flatten(-2)
 
 
-class RelativeAttention(nn.Module):
-    """Multi-head attention to a grid, in which each head can look relative to where it looked before.
+class RelativeAttention(MultiHeadCrossAttention):
+    """Multi-head attention to a grid whose scores also depend on the offset from the last step's attention.
 
-    The score of a region is the usual one, query · key, plus what the query says about the region's offset from the
-    last look: a number for each difference of rows and one for each difference of columns, averaged over the last
-    look's weights. "Left of it" and "close to it" are both such sums. Relative positions are from Shaw and others
-    (2018); measured from an earlier look rather than from the query's own place, they follow an anchor.
+    A region's score is query · key, plus a value that a linear map of the query gives its row offset and its column
+    offset, averaged over the last weights. Relative positions come from Shaw et al. (2018); here they are relative to
+    an earlier attention step rather than to the query's own position, so that they follow an anchor.
 
     Args:
         dim: Features of queries and regions; a multiple of ``heads``.
-        heads: How many.
-        side: Regions to a side of the picture.
+        heads: Number of heads.
+        side: Regions along a side of the picture.
 
     Raises:
-        ValueError: If the heads do not divide the features.
+        ValueError: If ``dim`` is not a multiple of ``heads``.
     """
 
     def __init__(self, dim: int, heads: int, side: int = 8) -> None:
-        super().__init__()
-        if dim % heads:
-            raise ValueError(f"{heads} heads do not divide {dim} features.")
-        self.heads, self.side = heads, side
-        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
+        super().__init__(dim, heads)
         self.offsets = nn.Linear(dim, heads * 2 * (2 * side - 1))
         nn.init.normal_(self.offsets.weight, std=0.02)  # no preference yet
         nn.init.zeros_(self.offsets.bias)
@@ -287,17 +170,18 @@ class RelativeAttention(nn.Module):
     def forward(
         self, query: torch.Tensor, regions: torch.Tensor, last: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """query (pictures, questions, dim) looks at regions (pictures, side · side, dim).
+        """Attend from (pictures, questions, dim) to regions (pictures, side · side, dim).
 
         Args:
-            query: What each question looks for.
-            regions: Row by row from the top left. Keys and values are made once for all questions of a picture.
-            last: Weights of the last look, (pictures, heads, questions, side · side); None before there is one.
+            query: One query for each question.
+            regions: Row by row from the top left. All questions of a picture share its keys and values.
+            last: Last attention weights, (pictures, heads, questions, side · side); None in the first step.
 
         Returns:
-            What was seen, (pictures, questions, dim), and the weights, shaped as ``last``.
+            Attended features, (pictures, questions, dim), and weights, shaped like ``last``.
         """
-        q, k, v = (_heads(part, self.heads) for part in (self.query(query), self.key(regions), self.value(regions)))
+        projected = self.query(query), self.key(regions), self.value(regions)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(-3, -2) for part in projected)
         scores = q @ k.transpose(-2, -1) / k.shape[-1] ** 0.5  # (pictures, heads, questions, regions)
         if last is not None:
             scores = scores + self.relative(query, last)
@@ -305,25 +189,20 @@ class RelativeAttention(nn.Module):
         return self.out((weights @ v).transpose(1, 2).flatten(2)), weights
 
     def kernels(self, query: torch.Tensor) -> torch.Tensor:
-        """What each query says about offsets: (pictures, heads, questions, 2, 2 · side - 1), rows before columns."""
+        """Scores of row and column offsets for each query, (pictures, heads, questions, 2, 2 · side - 1)."""
         return self.offsets(query).unflatten(-1, (self.heads, 2, -1)).transpose(1, 2)
 
     def relative(self, query: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
-        """Scores by offset from the last look, (pictures, heads, questions, side · side)."""
+        """Scores by offset from the last weights, (pictures, heads, questions, side · side)."""
         return relative_scores(self.kernels(query), last)
 
 
-def _heads(vectors: torch.Tensor, heads: int) -> torch.Tensor:
-    """(..., positions, dim) to (..., heads, positions, dim / heads)."""
-    return vectors.unflatten(-1, (heads, -1)).transpose(-3, -2)
-
-
 class ReasoningStep(nn.Module):
-    """Read the question again, look at the picture, think: one layer of :class:`TransformerReasoner`, pre-norm.
+    """One pre-norm layer of :class:`TransformerReasoner`: attend to the words, to the regions, then a feed-forward net.
 
     Args:
-        dim: Features of a word, a region, the question.
-        look: Multi-head attention to the picture; a :class:`RelativeAttention` in every step but the first.
+        dim: Features of a word, a region and the question.
+        look: Multi-head attention to the regions; a :class:`RelativeAttention` in every step but the first.
     """
 
     def __init__(self, dim: int, look: nn.Module) -> None:
@@ -335,7 +214,7 @@ class ReasoningStep(nn.Module):
     def forward(
         self, state: torch.Tensor, question: Encoded, regions: torch.Tensor, last: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The next state, (pictures, questions, dim), and the weights over the words and over the regions."""
+        """The next state, (pictures, questions, dim), and the weights over words and over regions."""
         asked = self.before_reading(state).unsqueeze(-2)  # one query for the words of each question
         read, word_weights = self.read(asked, question.unpooled, question.mask.unsqueeze(-2))
         state = state + read.squeeze(-2)
@@ -345,13 +224,13 @@ class ReasoningStep(nn.Module):
         return state + self.think(self.before_thinking(state)), word_weights.squeeze(-2), weights
 
 
-class Reasoned(NamedTuple):
-    """What :class:`TransformerReasoner` did.
+class ReasonerOutput(NamedTuple):
+    """State and attention weights of a :class:`TransformerReasoner`.
 
     Attributes:
         state: (pictures, questions, dim).
-        words: Weights over the words at each step, (pictures, steps, questions, words).
-        regions: Weights over the regions, (pictures, steps, heads, questions, regions).
+        words: Weights over words, (pictures, steps, questions, words).
+        regions: Weights over regions, (pictures, steps, heads, questions, regions).
     """
 
     state: torch.Tensor
@@ -360,16 +239,16 @@ class Reasoned(NamedTuple):
 
 
 class TransformerReasoner(nn.Module):
-    """A Transformer decoder whose one token per question reads the words and looks at the picture, step by step.
+    """A Transformer decoder with one token per question, which attends to words and regions step by step.
 
-    It begins with what MLB has. The keys and values of a picture are shared by all its questions, so a question
-    costs one token a step, where joint self-attention pays for every word and every region of every question.
+    The token starts as the low-rank product. Its cost is one token per question and step, where joint self-attention
+    pays for every word and region of every question.
 
     Args:
-        dim: Features of a word, a region, the question; a multiple of ``heads``.
-        heads: Of each look.
-        steps: How many.
-        side: Regions to a side of the picture.
+        dim: Features of a word, a region and the question; a multiple of ``heads``.
+        heads: Heads of each attention to the regions.
+        steps: Number of steps.
+        side: Regions along a side of the picture.
     """
 
     def __init__(self, dim: int, heads: int = 4, steps: int = 3, side: int = 8) -> None:
@@ -379,32 +258,32 @@ class TransformerReasoner(nn.Module):
         self.steps = nn.ModuleList(ReasoningStep(dim, look) for look in looks)
         self.norm = nn.LayerNorm(dim)
 
-    def reason(self, question: Encoded, regions: torch.Tensor) -> Reasoned:
-        """All that happens on the way; see :class:`Reasoned`."""
+    def reason(self, question: Encoded, regions: torch.Tensor) -> ReasonerOutput:
+        """Run all steps; the output has the weights of each."""
         state, looked = self.pooled(question, regions), None
         words, looks = [], []
         for step in self.steps:
             state, read, looked = step(state, question, regions, looked)
             words.append(read)
             looks.append(looked)
-        return Reasoned(self.norm(state), torch.stack(words, dim=1), torch.stack(looks, dim=1))
+        return ReasonerOutput(self.norm(state), torch.stack(words, dim=1), torch.stack(looks, dim=1))
 
     def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
         """(pictures, questions, dim)."""
         return self.reason(question, regions).state
 
 
-# --- a Transformer in which everything looks at everything --------------------------------------------------------
+# --- joint self-attention -------------------------------------------------------------------------------------------
 
 
 class TransformerLayer(nn.Module):
-    """Self-attention, then a network for each position, both added to what was there (Vaswani and others, 2017).
+    """Self-attention and a feed-forward net, each with a residual connection (Vaswani et al., 2017).
 
     Args:
         dim: Features; a multiple of ``heads``.
-        heads: Of the attention.
-        pre_norm: Normalise what each part reads, so that the sum runs through untouched (Xiong and others, 2020); else,
-            as in the first Transformer, normalise the sum.
+        heads: Number of heads.
+        pre_norm: Normalise the input of each part, which leaves the residual stream untouched (Xiong et al., 2020);
+            False normalises the sums, as in the original Transformer.
     """
 
     def __init__(self, dim: int, heads: int = 4, pre_norm: bool = True) -> None:
@@ -415,7 +294,7 @@ class TransformerLayer(nn.Module):
         self.pre_norm = pre_norm
 
     def forward(self, states: torch.Tensor, mask: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """States (batch, positions, dim) and a mask (batch, positions), True where one may look.
+        """Transform states (batch, positions, dim); the mask, (batch, positions), is True for positions to attend to.
 
         Returns:
             The next states, and the weights of each head, (batch, heads, positions, positions).
@@ -430,48 +309,3 @@ class TransformerLayer(nn.Module):
         seen, weights = self.look(states, states, mask)
         states = first(states + seen)
         return second(states + self.think(states)), weights
-
-
-class JointReasoner(nn.Module):
-    """Words and regions in one sequence, in which everything looks at everything (as VisualBERT; Li and others, 2019).
-
-    Every question pays for all words and all regions, and attention for their number squared.
-
-    Args:
-        dim: Features of a word, a region, the question; a multiple of ``heads``.
-        heads: Of each layer.
-        layers: How many.
-        pre_norm: See :class:`TransformerLayer`.
-    """
-
-    def __init__(self, dim: int, heads: int = 4, layers: int = 2, pre_norm: bool = True) -> None:
-        super().__init__()
-        self.pooled = low_rank_product(dim)
-        self.kind = nn.Parameter(0.05 * torch.randn(2, dim))  # a word or a region?
-        self.layers = nn.ModuleList(TransformerLayer(dim, heads, pre_norm) for _ in range(layers))
-        self.norm = nn.LayerNorm(dim)
-
-    def reason(self, question: Encoded, regions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The answer token's state, (pictures, questions, dim), and all weights.
-
-        The weights are (pictures, questions, layers, heads, positions, positions); the positions are the answer token,
-        the words and the regions.
-        """
-        pictures, questions, words, _ = question.unpooled.shape
-        everywhere = regions.unsqueeze(1).expand(-1, questions, -1, -1)
-        states = torch.cat(
-            [self.pooled(question, regions).unsqueeze(2), question.unpooled + self.kind[0], everywhere + self.kind[1]],
-            dim=2,
-        ).flatten(0, 1)  # (pictures · questions, 1 + words + regions, dim)
-        mask = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
-        mask[:, 1 : 1 + words] = question.mask.flatten(0, 1)
-        looks = []
-        for layer in self.layers:
-            states, weights = layer(states, mask)
-            looks.append(weights)
-        state = self.norm(states[:, 0]).unflatten(0, (pictures, questions))
-        return state, torch.stack(looks, dim=1).unflatten(0, (pictures, questions))
-
-    def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
-        """(pictures, questions, dim)."""
-        return self.reason(question, regions)[0]

@@ -1,7 +1,7 @@
-"""The rungs of the ladder: the part of :class:`course_utils.reasoning.reasoners.GridVQA` that differs from method to method.
+"""Rungs of the ladder: the ``align`` part of :class:`course_utils.reasoning.reasoners.GridVQA`.
 
-Each is called with an encoded question, of ``pooled`` (pictures, questions, dim), and regions (pictures, regions, dim),
-and gives (pictures, questions, out).
+Each takes an encoded question, whose ``pooled`` is (pictures, questions, dim), and regions (pictures, regions, dim),
+and returns (pictures, questions, out).
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from course_utils.alignment import attention
+from course_utils.alignment.attention import CoAttention, MultiHopAttention
 from course_utils.alignment.bilinear import MLB
 from course_utils.encoders import Encoded
 
 
 class QuestionOnly(nn.Module):
-    """Does not look: what the questions give away."""
+    """Baseline that ignores the picture."""
 
     def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
         """The question's vector."""
@@ -23,10 +23,9 @@ class QuestionOnly(nn.Module):
 
 
 class PooledPicture(nn.Module):
-    """The mean over regions, standardised over the pictures of a batch.
+    """Mean over regions, standardised over the pictures of a batch.
 
-    The means of different pictures are nearly the same vector: most cells are empty in all of them. What tells
-    pictures apart is the small rest, which standardising brings up to size.
+    Most cells are empty in every picture, so the means are nearly equal; standardising scales up the differences.
 
     Args:
         dim: Features of a region.
@@ -42,7 +41,7 @@ class PooledPicture(nn.Module):
 
 
 class PictureOnly(nn.Module):
-    """Does not read: the same answer to every question about a picture.
+    """Baseline that ignores the question: it answers all questions about a picture alike.
 
     Args:
         dim: Features of a region.
@@ -58,11 +57,7 @@ class PictureOnly(nn.Module):
 
 
 class Concatenation(PictureOnly):
-    """The question's vector with the pooled picture beside it.
-
-    Args:
-        dim: Features of a region.
-    """
+    """The question's vector concatenated with the pooled picture."""
 
     def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
         """(pictures, questions, 2 · dim)."""
@@ -73,7 +68,7 @@ class PooledProduct(nn.Module):
     """The question plus its product with the pooled picture.
 
     Args:
-        fusion: A layer of :mod:`course_utils.alignment.bilinear` that gives as many features as it takes.
+        fusion: A layer of :mod:`course_utils.alignment.bilinear` with equal input and output features.
         dim: Features of a region and of the question.
     """
 
@@ -87,12 +82,7 @@ class PooledProduct(nn.Module):
 
 
 class PooledBilinear(PooledProduct):
-    """Bilinear pooling of the question's vector with the pooled picture: the product, brought to one size.
-
-    Args:
-        fusion: As for :class:`PooledProduct`.
-        dim: Features of a region and of the question.
-    """
+    """:class:`PooledProduct` with a LayerNorm: bilinear pooling of question and picture."""
 
     def __init__(self, fusion: nn.Module, dim: int) -> None:
         super().__init__(fusion, dim)
@@ -103,11 +93,11 @@ class PooledBilinear(PooledProduct):
         return self.norm(super().forward(question, regions))
 
 
-class SingleLook(nn.Module):
-    """Attention once, from the question's vector to the regions; what was seen is added to what MLB has.
+class SingleHop(nn.Module):
+    """One attention step from the question to the regions, added to the low-rank product.
 
-    The product with the pooled picture stays: what it knows already, how many of a kind there are above all, need not
-    be learnt a second time by looking, which takes long.
+    The product with the pooled picture stays because it already solves part of the task, above all counting, which
+    attention would take long to learn again.
 
     Args:
         look: An attention of :mod:`course_utils.alignment.attention`, called with query and context.
@@ -124,25 +114,25 @@ class SingleLook(nn.Module):
         return self.norm(self.pooled(question, regions) + seen)
 
 
-class SeveralHops(nn.Module):
-    """Attention several times, each look starting from what the last one saw; the first from what MLB has.
+class MultiHop(nn.Module):
+    """Several attention steps, each with the last one's output as its query; the first query is the low-rank product.
 
     Args:
         dim: Features of a region and of the question.
-        hops: How many looks.
+        hops: Number of steps.
     """
 
     def __init__(self, dim: int, hops: int) -> None:
         super().__init__()
-        self.pooled, self.look = low_rank_product(dim), attention.MultiHopAttention(dim, hops)
+        self.pooled, self.look = low_rank_product(dim), MultiHopAttention(dim, hops)
 
     def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
         """(pictures, questions, dim)."""
         return self.look(self.pooled(question, regions), regions)[0]
 
 
-class WordsAndRegions(nn.Module):
-    """Co-attention of the words of a question and the regions; what both gave is added to what MLB has.
+class WordRegionCoAttention(nn.Module):
+    """Co-attention of a question's words and the regions; both outputs are added to the low-rank product.
 
     Args:
         dim: Features of a word, a region and the question.
@@ -150,7 +140,7 @@ class WordsAndRegions(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.pooled, self.look, self.norm = low_rank_product(dim), attention.CoAttention(dim), nn.LayerNorm(dim)
+        self.pooled, self.look, self.norm = low_rank_product(dim), CoAttention(dim), nn.LayerNorm(dim)
 
     def forward(self, question: Encoded, regions: torch.Tensor) -> torch.Tensor:
         """(pictures, questions, dim)."""
@@ -159,5 +149,5 @@ class WordsAndRegions(nn.Module):
 
 
 def low_rank_product(dim: int) -> PooledProduct:
-    """MLB's product with the pooled picture: where every rung with attention begins."""
+    """Low-rank product (MLB) with the pooled picture, on which every rung with attention builds."""
     return PooledProduct(MLB(dim, dim, dim, rank=dim), dim)

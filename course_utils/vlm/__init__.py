@@ -1,27 +1,19 @@
-"""A vision-language model: pictures joined to a frozen language model, fine-tuned, measured and asked."""
+"""A vision-language model: pictures joined to a language model, fine-tuned, measured and asked."""
 
-from course_utils.vlm.conversations import may_look
+from course_utils.vlm.conversations import attention_mask
 from course_utils.vlm.model import (
-    BETWEEN_DOCUMENTS,
+    END_OF_TEXT,
     PictureReader,
     VisionLanguageModel,
-    answers_right,
     compact,
+    exact_matches,
     nearest,
-    read_ahead,
-    through,
+    precompute_text,
+    run_layers,
     word_states,
 )
 
 __all__ = [
-    "BETWEEN_DOCUMENTS",
-    "PictureReader",
-    "VisionLanguageModel",
-    "answers_right",
-    "compact",
-    "may_look",
-    "nearest",
-    "read_ahead",
-    "through",
-    "word_states",
-]
+    "END_OF_TEXT", "PictureReader", "VisionLanguageModel", "attention_mask", "compact", "exact_matches", "nearest",
+    "precompute_text", "run_layers", "word_states",
+]  # fmt: skip

@@ -1,7 +1,7 @@
 """Ask about a picture: ``python -m course_utils.vlm.ask picture.png "what colour is the star?"``.
 
-The model is the shipped one, or any other that :mod:`course_utils.vlm.finetune` wrote; it answers in the words of the
-worlds that it has learnt. With ``--aloud`` it says its workings too. Without a question, the picture is described.
+The answer comes from the shipped model, or another one written by :mod:`course_utils.vlm.finetune`. ``--rationale``
+prints the rationale too. Without a question, the picture is described.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from course_utils.vlm import finetune
 from course_utils.vlm.conversations import CAPTION_PROMPT
 from course_utils.vlm.worlds import squared
 
-SHIPPED = CHECKPOINTS / "seeing_llm.safetensors"  # data/seeing_llm.toml and those that follow made it
+SHIPPED = CHECKPOINTS / "seeing_llm.safetensors"  # trained with data/seeing_llm.toml and its six successors
 
 
 class Asker:
     """A trained model with its picture reader.
 
     Args:
-        path: Of a model that :mod:`course_utils.vlm.finetune` wrote; by default the shipped one.
+        path: A model written by :mod:`course_utils.vlm.finetune`; default: the shipped one.
 
     Raises:
-        course_utils.checkpoints.CheckpointError: If there is none, or it is damaged.
+        course_utils.checkpoints.CheckpointError: If the file is missing or damaged.
     """
 
     def __init__(self, path: str | Path = SHIPPED) -> None:
         self.model, _ = finetune.load(path)
         self.reader = vlm.PictureReader()
 
-    def ask(self, picture, questions: Sequence[str], *, aloud: bool = False) -> list[str]:
-        """What the model answers to each question about a picture.
+    def ask(self, picture, questions: Sequence[str], *, with_rationale: bool = False) -> list[str]:
+        """Answer each question about a picture.
 
         Args:
             picture: A file, a PIL image or an array (height, width, 3) uint8.
-            questions: At least one.
-            aloud: Whether to give the workings before the answers, where it has some.
+            questions: At least one question.
+            with_rationale: Whether to return rationales with the answers, where there are any.
 
         Raises:
             course_utils.datasets.vqa.BadPicture: If the picture cannot be read.
@@ -52,39 +52,40 @@ class Asker:
         if not questions or not all(question.strip() for question in questions):
             raise ValueError("The question is empty. Ask, for instance, “what animal is there?”.")
         features = self.reader.read(squared(picture)[None])
-        prompts = [as_asked(question) for question in questions]
-        return self.model.answer(features.expand(len(prompts), -1, -1), prompts, aloud=aloud)
+        prompts = [normalised(question) for question in questions]
+        return self.model.answer(features.expand(len(prompts), -1, -1), prompts, with_rationale=with_rationale)
 
     def describe(self, picture) -> str:
-        """A caption of a picture; errors as for :meth:`ask`."""
+        """Caption a picture; errors as for :meth:`ask`."""
         return self.model.caption(self.reader.read(squared(picture)[None]))[0]
 
 
-def as_asked(question: str) -> str:
-    """A question as the worlds word theirs: without a capital, and with a question mark."""
+def normalised(question: str) -> str:
+    """A question in the form of the training questions: no capital at the start, a question mark at the end."""
     question = " ".join(question.split())
     question = question if question == CAPTION_PROMPT else question[:1].lower() + question[1:]
     return question if question.endswith(("?", ":")) else f"{question}?"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The program; its exit status."""
+    """Run the program; return its exit status."""
     parser = argparse.ArgumentParser(prog="course_utils.vlm.ask", description=__doc__.splitlines()[0])
-    parser.add_argument("picture", help="a picture file of any kind and size")
-    parser.add_argument("question", nargs="*", help="one question or several, each in quotes")
-    parser.add_argument("--model", default=SHIPPED, metavar="FILE", help="as course_utils.vlm.finetune writes it")
-    parser.add_argument("--aloud", action="store_true", help="give the workings before the answers")
-    asked = parser.parse_args(arguments)
+    parser.add_argument("picture", help="picture file of any format and size")
+    parser.add_argument("question", nargs="*", help="one or more questions, each in quotes")
+    parser.add_argument("--model", default=SHIPPED, metavar="FILE", help="a model that course_utils.vlm.finetune wrote")
+    parser.add_argument("--rationale", action="store_true", help="print rationales before the answers")
+    parser.add_argument("--aloud", action="store_true", dest="rationale", help=argparse.SUPPRESS)  # its former name
+    options = parser.parse_args(arguments)
     try:
-        asker = Asker(asked.model)
-        if asked.question:
-            said = asker.ask(asked.picture, asked.question, aloud=asked.aloud)
+        asker = Asker(options.model)
+        if options.question:
+            answers = asker.ask(options.picture, options.question, with_rationale=options.rationale)
         else:
-            said = [asker.describe(asked.picture)]
+            answers = [asker.describe(options.picture)]
     except (BadPicture, CheckpointError, AssetError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print("\n".join(said))
+    print("\n".join(answers))
     return 0
 
 

@@ -1,7 +1,7 @@
-"""Bridges: what carries frozen picture features over to a frozen language model.
+"""Bridges: modules that turn frozen picture features into input for a frozen language model.
 
-Every bridge is called with features, (batch, cells, dim), and gives the picture tokens that stand before the text,
-(batch, tokens, width). :class:`GatedCrossAttention` gives none: it works inside the language model's layers.
+A bridge maps features, (batch, cells, dim), to the picture tokens that precede the text, (batch, tokens, width).
+:class:`GatedCrossAttention` gives no tokens: it works inside the language model's layers.
 """
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ from course_utils.alignment.linear import ridge
 
 
 def pixel_shuffle(grid: torch.Tensor, factor: int = 2) -> torch.Tensor:
-    """Fewer cells with more features each; nothing is lost (Shi and others, 2016; here the other way round).
+    """Merge squares of cells into single cells without losing a feature (Shi and others, 2016, in reverse).
 
     Args:
         grid: Cells in rows, (batch, height, width, dim).
-        factor: So many by so many cells become one.
+        factor: Side of the squares, in cells.
 
     Returns:
-        (batch, height / factor, width / factor, factor · factor · dim): the features of the cells of a square one
-        after the other, row by row.
+        (batch, height / factor, width / factor, factor · factor · dim): the cells of a square, row by row.
 
     Raises:
-        ValueError: If the height or the width is no multiple of the factor.
+        ValueError: If the height or the width is not a multiple of the factor.
     """
     batch, height, width, dim = grid.shape
     if height % factor or width % factor:
@@ -39,10 +38,10 @@ def pixel_shuffle(grid: torch.Tensor, factor: int = 2) -> torch.Tensor:
 
 
 class Standardise(nn.Module):
-    """Move and scale each feature to mean 0 and deviation 1, as measured once on training pictures.
+    """Standardise each feature with the mean and deviation measured once on training pictures.
 
     Args:
-        dim: Features of a cell.
+        dim: Features per cell.
     """
 
     def __init__(self, dim: int) -> None:
@@ -51,25 +50,25 @@ class Standardise(nn.Module):
         self.register_buffer("scale", torch.ones(dim))
 
     def measure(self, features: torch.Tensor) -> None:
-        """Take mean and deviation from features, (..., dim)."""
+        """Measure mean and deviation of features, (..., dim)."""
         flat = features.flatten(0, -2).float()
         self.mean.copy_(flat.mean(dim=0))
-        self.scale.copy_(flat.std(dim=0) + 1e-3)  # a feature that never changes stays small
+        self.scale.copy_(flat.std(dim=0) + 1e-3)  # keeps a constant feature small
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(..., dim) to the same, in float32."""
+        """(..., dim) to the same shape in float32."""
         return (features.float() - self.mean) / self.scale
 
 
-class Voice(nn.Module):
-    """Let picture tokens begin where words are, and as loud: mean + loudness · what the bridge says.
+class OutputScale(nn.Module):
+    """Give outputs the mean and the scale of the language model's states: mean + loudness · output.
 
-    Adam takes steps of one size, whatever the size of the numbers. With the loudness outside of the weights, one
-    learning rate fits a bridge wherever it leads: the states of SmolLM2 are forty times as loud at its layer 20 as
-    its word embeddings.
+    Adam's steps have the same size whatever the scale of the weights. With the scale (the buffer ``loudness``) kept
+    out of the weights, one learning rate fits every layer; the states of SmolLM2's layer 20 are forty times as large
+    as its word embeddings.
 
     Args:
-        width: Of the language model.
+        width: Width of the language model's states.
     """
 
     def __init__(self, width: int) -> None:
@@ -77,50 +76,45 @@ class Voice(nn.Module):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("loudness", torch.ones(()))
 
-    def measure(self, words: torch.Tensor) -> None:
-        """Take both from the states of words, (n, width); the loudness is their deviation from their mean."""
-        self.mean.copy_(words.float().mean(dim=0))
-        self.loudness.copy_((words.float() - self.mean).std())
+    def measure(self, states: torch.Tensor) -> None:
+        """Measure the mean of word states, (n, width), and their deviation from it."""
+        self.mean.copy_(states.float().mean(dim=0))
+        self.loudness.copy_((states.float() - self.mean).std())
 
-    def forward(self, said: torch.Tensor) -> torch.Tensor:
-        """(..., width) to the same."""
-        return self.mean + self.loudness * said
+    def forward(self, outputs: torch.Tensor) -> torch.Tensor:
+        """(..., width) to the same shape."""
+        return self.mean + self.loudness * outputs
 
-    def undone(self, words: torch.Tensor) -> torch.Tensor:
-        """What must be said, (..., width), for these words to be heard."""
-        return (words.float() - self.mean) / self.loudness
+    def inverse(self, states: torch.Tensor) -> torch.Tensor:
+        """Inverse of ``forward``."""
+        return (states.float() - self.mean) / self.loudness
 
 
 class Bridge(nn.Module):
-    """What all bridges share: how they hear, how they speak, and that most do nothing inside the language model.
+    """Base class: input normalisation and output scale. The arguments of all bridges begin like these.
 
     Args:
-        dim: Features of a cell.
-        width: Of the language model.
+        dim: Features per cell.
+        width: Width of the language model's states.
     """
 
     def __init__(self, dim: int, width: int) -> None:
         super().__init__()
         self.standardise = Standardise(dim)
-        self.voice = Voice(width)
+        self.voice = OutputScale(width)  # named so in the shipped checkpoints
 
-    def measure(self, features: torch.Tensor, words: torch.Tensor) -> None:
-        """Before training: how features, (..., dim), vary, and where the states of words, (n, width), are."""
+    def measure(self, features: torch.Tensor, states: torch.Tensor) -> None:
+        """Measure features, (..., dim), and word states, (n, width), before training."""
         self.standardise.measure(features)
-        self.voice.measure(words)
+        self.voice.measure(states)
 
     def inside(self, layers: Sequence[nn.Module], features: torch.Tensor) -> contextlib.AbstractContextManager:
-        """While this lasts, what the bridge does between the language model's layers about these pictures."""
+        """Context in which the bridge may act between the language model's layers; most bridges do nothing there."""
         return contextlib.nullcontext()
 
 
 class LinearProjector(Bridge):
-    """One linear map from a cell's features to a picture token, as in LLaVA (Liu and others, 2023).
-
-    Args:
-        dim: Features of a cell.
-        width: Of the language model.
-    """
+    """One linear map from a cell's features to a picture token, as in LLaVA (Liu and others, 2023)."""
 
     def __init__(self, dim: int, width: int) -> None:
         super().__init__(dim, width)
@@ -132,28 +126,26 @@ class LinearProjector(Bridge):
         """(batch, cells, dim) to (batch, cells, width)."""
         return self.voice(self.project(self.standardise(features)))
 
-    def solve(self, features: torch.Tensor, words: torch.Tensor, penalty: float) -> None:
-        """Begin at the least-squares map from cells, (n, dim), to the words that name them, (n, width).
+    def solve(self, features: torch.Tensor, targets: torch.Tensor, penalty: float) -> None:
+        """Set the weights by ridge regression from cells, (n, dim), to target states, (n, width).
 
         Raises:
-            ValueError: If these are not pairs of rows, or the penalty is not above 0.
+            ValueError: If the numbers of rows differ, or the penalty is not above 0.
         """
-        found = ridge(self.standardise(features), self.voice.undone(words), penalty)
+        found = ridge(self.standardise(features), self.voice.inverse(targets), penalty)
         with torch.no_grad():
             self.project.weight.copy_(found.matrix.T)
             self.project.bias.copy_(found.offset - found.mean @ found.matrix)
 
 
 class PlacedProjector(LinearProjector):
-    """A linear projector whose picture tokens also say where they are: a learned vector for each cell is added.
+    """A linear projector with a learned position embedding for each cell, added to its picture token.
 
-    Features of a convolutional network tell what a cell shows, and hardly which cell it is. The order of the tokens
-    tells it to whoever counts in rows of four; "left of" is easier to learn where a token says its column.
+    Convolutional features say what a cell shows but hardly where it is. Embeddings tell rows and columns apart, which
+    makes "left of" easier to learn than from the order of the tokens.
 
     Args:
-        dim: Features of a cell.
-        width: Of the language model.
-        cells: How many cells a picture has. Their vectors begin at 0.
+        cells: Cells per picture. The embeddings start at 0.
     """
 
     def __init__(self, dim: int, width: int, *, cells: int = 16) -> None:
@@ -166,12 +158,7 @@ class PlacedProjector(LinearProjector):
 
 
 class MLPProjector(Bridge):
-    """Two layers in place of one, as in LLaVA-1.5 (Liu and others, 2024).
-
-    Args:
-        dim: Features of a cell.
-        width: Of the language model.
-    """
+    """Two layers instead of one, as in LLaVA-1.5 (Liu and others, 2024)."""
 
     def __init__(self, dim: int, width: int) -> None:
         super().__init__(dim, width)
@@ -187,19 +174,17 @@ class MLPProjector(Bridge):
 
 
 class Resampler(Bridge):
-    """Learned queries that look at the cells: any number of cells becomes a fixed number of picture tokens.
+    """Learned queries attend to the cells, which gives a fixed number of picture tokens.
 
-    The idea of Perceiver (Jaegle and others, 2021), Flamingo's resampler (Alayrac and others, 2022) and Q-Former (Li
-    and others, BLIP-2, 2023), at its smallest.
+    A small version of the Perceiver (Jaegle and others, 2021), Flamingo's resampler (Alayrac and others, 2022) and
+    BLIP-2's Q-Former (Li and others, 2023).
 
     Args:
-        dim: Features of a cell.
-        width: Of the language model.
-        cells: How many cells a picture has; each has a place that is learnt.
-        queries: How many picture tokens come out.
-        inner: Width inside; a multiple of ``heads``.
-        layers: How often the queries look.
-        heads: Of each look.
+        cells: Cells per picture; each has a learned position embedding.
+        queries: Number of picture tokens.
+        inner: Width of queries and cells; a multiple of ``heads``.
+        layers: Number of attention layers.
+        heads: Attention heads per layer.
     """
 
     def __init__(
@@ -227,11 +212,11 @@ class Resampler(Bridge):
 
 
 class ResamplerLayer(nn.Module):
-    """The queries look at the cells, then think: both added to what they were.
+    """Cross-attention from queries to cells and a feed-forward network, both with residual connections.
 
     Args:
         inner: Width of queries and cells.
-        heads: Of the look.
+        heads: Attention heads.
     """
 
     def __init__(self, inner: int, heads: int) -> None:
@@ -244,19 +229,17 @@ class ResamplerLayer(nn.Module):
 
     def forward(self, queries: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
         """Queries (batch, queries, inner) and cells (batch, cells, inner) to new queries of the same shape."""
-        seen, _ = self.look(self.norm(queries), cells)
-        queries = queries + seen
+        attended, _ = self.look(self.norm(queries), cells)
+        queries = queries + attended
         return queries + self.think(queries)
 
 
-class GatedLook(nn.Module):
-    """Text states look at a picture's cells, through a gate that begins shut (Flamingo; Alayrac and others, 2022).
+class GatedAttention(nn.Module):
+    """Cross-attention from text states to cells behind a gate that starts closed (Flamingo; Alayrac and others, 2022).
 
     Args:
-        dim: Features of a cell.
-        width: Of the language model's states.
-        inner: Width of the look; a multiple of ``heads``.
-        heads: Of the look.
+        inner: Width of the attention; a multiple of ``heads``.
+        heads: Attention heads.
     """
 
     def __init__(self, dim: int, width: int, inner: int = 192, heads: int = 4) -> None:
@@ -268,27 +251,25 @@ class GatedLook(nn.Module):
         self.write = nn.Linear(inner, width)
         self.gate = nn.Parameter(torch.zeros(()))
 
-    def forward(self, states: torch.Tensor, cells: torch.Tensor, loudness: torch.Tensor) -> torch.Tensor:
+    def forward(self, states: torch.Tensor, cells: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
         """States (batch, positions, width) and cells (batch, cells, dim) to states of the same shape and type."""
-        seen, _ = self.look(self.ask(self.norm(states.float())), self.read(cells))
-        return states + (loudness * self.gate.tanh() * self.write(seen)).to(states.dtype)
+        attended, _ = self.look(self.ask(self.norm(states.float())), self.read(cells))
+        return states + (scale * self.gate.tanh() * self.write(attended)).to(states.dtype)
 
 
 class GatedCrossAttention(Bridge):
-    """A :class:`GatedLook` before some of the language model's layers, and no picture tokens at all.
+    """:class:`GatedAttention` before some of the language model's layers, and no picture tokens.
 
     Args:
-        dim: Features of a cell.
-        width: Of the language model's states.
-        before: The numbers of the layers that a look stands before.
-        cells: How many cells a picture has; each has a place that is learnt.
+        before: Indices of the layers that are preceded by gated attention.
+        cells: Cells per picture; each has a learned position embedding.
     """
 
     def __init__(self, dim: int, width: int, *, before: Sequence[int] = (20, 22, 24, 26, 28), cells: int = 16) -> None:
         super().__init__(dim, width)
         self.width, self.before = width, tuple(before)
         self.places = nn.Parameter(0.1 * torch.randn(cells, dim))
-        self.looks = nn.ModuleList(GatedLook(dim, width) for _ in self.before)
+        self.looks = nn.ModuleList(GatedAttention(dim, width) for _ in self.before)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """No picture tokens: (batch, cells, dim) to (batch, 0, width)."""
@@ -296,30 +277,28 @@ class GatedCrossAttention(Bridge):
 
     @contextlib.contextmanager
     def inside(self, layers: Sequence[nn.Module], features: torch.Tensor) -> Iterator[None]:
-        """Let the looks see these pictures, (batch, cells, dim), before their layers of the language model."""
+        """Attend to these pictures, (batch, cells, dim), before the chosen layers, through forward hooks."""
         cells = self.standardise(features) + self.places
 
-        def looking(look: GatedLook):
-            return lambda _layer, args: (look(args[0], cells, self.voice.loudness), *args[1:])
+        def hook(attention: GatedAttention):
+            return lambda _layer, args: (attention(args[0], cells, self.voice.loudness), *args[1:])
 
-        hooks = [
-            layers[number].register_forward_pre_hook(looking(look))
-            for number, look in zip(self.before, self.looks, strict=True)
+        handles = [
+            layers[number].register_forward_pre_hook(hook(attention))
+            for number, attention in zip(self.before, self.looks, strict=True)
         ]
         try:
             yield
         finally:
-            for hook in hooks:
-                hook.remove()
+            for handle in handles:
+                handle.remove()
 
 
 class Blind(Bridge):
-    """The control: picture tokens that are the same for every picture (prompt tuning; Lester and others, 2021).
+    """Control without vision: the same learned tokens for all pictures (prompt tuning; Lester and others, 2021).
 
     Args:
-        dim: Features of a cell, which are not looked at.
-        width: Of the language model.
-        tokens: How many.
+        tokens: Number of picture tokens.
     """
 
     def __init__(self, dim: int, width: int, *, tokens: int = 16) -> None:

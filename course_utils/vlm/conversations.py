@@ -1,14 +1,13 @@
-"""Pictures and what is said about them, as batches for a vision-language model.
+"""Batches of pictures and the turns about them, for a vision-language model.
 
-One picture goes with several turns, each a prompt and its answer. They lie one behind the other in one row, share the
-picture, and do not see each other: one pass through the language model trains them all, as if each were alone.
+The turns of a picture, each a prompt and its answer, are concatenated in one row and share the picture. The attention
+mask separates them, so one forward pass trains all turns as if each were alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -16,212 +15,193 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
-NO_TURN = -1  # the turn of padding
-IGNORE = -100  # the target where no answer is due
-SO = ":"  # between a working and its answer
+from course_utils.training import IGNORE, EpochBatches
+
+NO_TURN = -1  # turn id of padding
+SEPARATOR = ":"  # between a rationale and its answer
+CAPTION_PROMPT = "Picture:"
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A prompt, what is to be answered, a type to count it under, and what is said on the way to the answer, if any."""
+    """A prompt, its answer, a type to count it under, and an optional rationale before the answer."""
 
     prompt: str
     answer: str
     type: str = ""
-    working: str = ""
+    rationale: str = ""
 
     @property
-    def said(self) -> str:
-        """All that is to be said: the answer, behind its working."""
-        return f"{self.working}{SO} {self.answer}" if self.working else self.answer
+    def completion(self) -> str:
+        """The text to generate: the answer, after its rationale if there is one."""
+        return f"{self.rationale}{SEPARATOR} {self.answer}" if self.rationale else self.answer
 
 
-# What layers of the language model made of turns when they were read ahead: states (tokens, width) of each.
-Reading = dict[Turn, torch.Tensor]
-
-CAPTION_PROMPT = "Picture:"
+TextStates = dict[Turn, torch.Tensor]  # precomputed hidden states of each turn, (tokens, width)
 
 
-def answer_in(said: str) -> str:
-    """The answer in what a model said, which may begin with a working."""
-    return said.rpartition(SO)[2].strip()
+def answer_in(completion: str) -> str:
+    """The answer in a generated text, which may begin with a rationale."""
+    return completion.rpartition(SEPARATOR)[2].strip()
 
 
 def caption_turn(text: str) -> Turn:
-    """The one turn of a picture with a caption."""
+    """The turn that asks for a caption."""
     return Turn(CAPTION_PROMPT, text, "caption")
 
 
 def question_turn(question: str, answer: str, type: str = "") -> Turn:
-    """A question about a picture: asked as it stands, since every token of every question costs."""
+    """The turn that asks a question, without any further words in the prompt."""
     return Turn(question, answer, type)
 
 
 @dataclass(frozen=True)
 class Row:
-    """The turns of one picture as tokens, all of the same length (tokens,).
+    """The concatenated turns of one picture, arrays of shape (tokens,).
 
     Attributes:
-        ids: Token numbers.
-        turn: Which turn each token belongs to.
-        place: Where in its turn it stands.
-        target: The next token where it is part of an answer or ends one; ``IGNORE`` elsewhere.
+        input_ids: Token ids.
+        turn_ids: Number of the turn that each token belongs to.
+        position_ids: Position of each token in its turn.
+        targets: The next token where it belongs to an answer or ends one; ``IGNORE`` elsewhere.
     """
 
-    ids: np.ndarray
-    turn: np.ndarray
-    place: np.ndarray
-    target: np.ndarray
+    input_ids: np.ndarray
+    turn_ids: np.ndarray
+    position_ids: np.ndarray
+    targets: np.ndarray
 
 
 def row(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> Row:
-    """Lay the turns of one picture one behind the other.
-
-    Raises:
-        ValueError: If there is no turn, or a prompt or an answer is empty.
-    """
+    """Concatenate the turns of one picture; errors as for :func:`rows`."""
     return rows([turns], tokenizer)[0]
 
 
-def rows(pictures: Sequence[Sequence[Turn]], tokenizer: PreTrainedTokenizerBase) -> list[Row]:
-    """A row for each picture, from its turns.
-
-    All texts go to the tokenizer at once, which divides them among the processor's cores.
+def rows(turns: Sequence[Sequence[Turn]], tokenizer: PreTrainedTokenizerBase) -> list[Row]:
+    """Concatenate the turns of each picture. All texts are tokenized in one call, which uses all cores.
 
     Raises:
         ValueError: If a picture has no turn, or a prompt or an answer is empty.
     """
-    if not all(pictures):
-        raise ValueError("A picture without a turn teaches nothing: give at least one.")
-    every = [turn for turns in pictures for turn in turns]
-    for turn in every:
+    if not all(turns):
+        raise ValueError("A picture has no turn: give at least one to each.")
+    flat = [turn for some in turns for turn in some]
+    for turn in flat:
         if not turn.prompt.strip() or not turn.answer.strip():
             raise ValueError(f"A turn needs a prompt and an answer, not {turn.prompt!r} and {turn.answer!r}.")
-    prompts = tokenizer([turn.prompt for turn in every], add_special_tokens=False)["input_ids"]
-    said = tokenizer([f" {turn.said}" for turn in every], add_special_tokens=False)["input_ids"]
-    parts = map(partial(_tokens, end=tokenizer.eos_token_id), prompts, said)
-    return [_row(list(islice(parts, len(turns)))) for turns in pictures]
+    prompts = tokenizer([turn.prompt for turn in flat], add_special_tokens=False)["input_ids"]
+    completions = tokenizer([f" {turn.completion}" for turn in flat], add_special_tokens=False)["input_ids"]
+    pairs = zip(prompts, completions, strict=True)
+    return [_row(list(islice(pairs, len(some))), tokenizer.eos_token_id) for some in turns]
 
 
-def _tokens(prompt: list[int], said: list[int], end: int) -> tuple[np.ndarray, np.ndarray]:
-    """What goes in, and what should come out, of one turn: (tokens,) each."""
-    whole = np.array([*prompt, *said, end])
-    target = whole[1:].copy()
-    target[: len(prompt) - 1] = IGNORE
-    return whole[:-1], target
-
-
-def _row(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> Row:
+def _row(pairs: Sequence[tuple[list[int], list[int]]], end: int) -> Row:
+    """Lay out pairs of prompt and completion tokens one after the other; each target is the next input."""
+    lengths = [len(prompt) + len(completion) for prompt, completion in pairs]
     return Row(
-        np.concatenate([ids for ids, _ in parts]),
-        np.concatenate([np.full(len(ids), number) for number, (ids, _) in enumerate(parts)]),
-        np.concatenate([np.arange(len(ids)) for ids, _ in parts]),
-        np.concatenate([target for _, target in parts]),
+        np.array([token for prompt, completion in pairs for token in [*prompt, *completion]]),
+        np.repeat(np.arange(len(pairs)), lengths),
+        np.concatenate([np.arange(length) for length in lengths]),
+        np.array([t for prompt, completion in pairs for t in [*[IGNORE] * (len(prompt) - 1), *completion, end]]),
     )
 
 
-def may_look(turn: torch.Tensor, place: torch.Tensor, prefix: int) -> torch.Tensor:
-    """Which position may look at which: (batch, positions, positions), ``prefix`` picture tokens before the text.
+def attention_mask(turn_ids: torch.Tensor, position_ids: torch.Tensor, prefix: int) -> torch.Tensor:
+    """True where a position (row) may attend to a position (column), (batch, positions, positions).
 
-    Everyone sees the picture up to itself, and its own turn up to itself. Padding sees the picture, or itself.
+    Picture tokens attend causally to picture tokens; text to all picture tokens and causally to its own turn; padding
+    to the picture and itself.
 
     Args:
-        turn: (batch, text), ``NO_TURN`` for padding.
-        place: (batch, text).
-        prefix: Picture tokens.
+        turn_ids: (batch, text), ``NO_TURN`` at padding.
+        position_ids: (batch, text).
+        prefix: Number of picture tokens before the text.
     """
-    same = turn[:, :, None] == turn[:, None, :]  # (batch, text, text)
-    text = same & (place[:, :, None] >= place[:, None, :])
-    text |= torch.eye(turn.shape[1], dtype=torch.bool, device=turn.device)
-    batch, length = turn.shape
-    full = torch.zeros(batch, prefix + length, prefix + length, dtype=torch.bool, device=turn.device)
-    full[:, :prefix, :prefix] = torch.ones(prefix, prefix, dtype=torch.bool, device=turn.device).tril()
+    same = turn_ids[:, :, None] == turn_ids[:, None, :]  # (batch, text, text)
+    text = same & (position_ids[:, :, None] >= position_ids[:, None, :])
+    text |= torch.eye(turn_ids.shape[1], dtype=torch.bool, device=turn_ids.device)
+    batch, length = turn_ids.shape
+    full = torch.zeros(batch, prefix + length, prefix + length, dtype=torch.bool, device=turn_ids.device)
+    full[:, :prefix, :prefix] = torch.ones(prefix, prefix, dtype=torch.bool, device=turn_ids.device).tril()
     full[:, prefix:, :prefix] = True
     full[:, prefix:, prefix:] = text
     return full
 
 
-class Conversations:
-    """Batches of pictures with their turns, for :func:`course_utils.training.fit`.
+class Conversations(EpochBatches):
+    """Batches of pictures with all their turns, for :func:`course_utils.training.fit`.
 
     Args:
-        features: Of the pictures, (pictures, cells, dim).
-        turns: Those of each picture.
-        tokenizer: The language model's.
-        pictures: How many to a batch.
-        shuffle: Whether the order of the pictures changes from epoch to epoch.
-        seed: Of the order.
-        reading: Of all the turns, if they were read ahead by :func:`course_utils.vlm.read_ahead`.
-        share: (number, of how many): which part of every batch is given out, where several processes share the work.
+        features: Picture features, (pictures, cells, dim).
+        turns: The turns of each picture.
+        tokenizer: The language model's tokenizer.
+        pictures_per_batch: Number of pictures in a batch, over all processes.
+        shuffle: Whether to reorder the pictures in every pass.
+        seed: Seed of the order.
+        text_states: States of all turns from :func:`course_utils.vlm.precompute_text`, if they were precomputed.
+        share: (index, count) of this process; it gets every ``count``-th picture of each batch.
+        evaluations_per_epoch: Split each pass over the pictures into this many epochs of ``fit``, which evaluates
+            after each. Batches that do not divide evenly are left out.
 
     Raises:
-        ValueError: If there are not as many lists of turns as pictures, or a picture has none.
+        ValueError: If features and turns differ in number, a turn is missing or empty, a batch cannot be shared
+            evenly, or there are fewer batches than evaluations.
     """
 
     def __init__(
         self, features: torch.Tensor, turns: Sequence[Sequence[Turn]], tokenizer: PreTrainedTokenizerBase, *,
-        pictures: int = 16, shuffle: bool = False, seed: int = 0, reading: Reading | None = None,
-        share: tuple[int, int] = (0, 1),
+        pictures_per_batch: int = 16, shuffle: bool = False, seed: int = 0, text_states: TextStates | None = None,
+        share: tuple[int, int] = (0, 1), evaluations_per_epoch: int = 1,
     ) -> None:  # fmt: skip
-        if len(features) != len(turns) or not turns or pictures < 1:
-            raise ValueError(f"{len(features)} pictures, {len(turns)} lists of turns, {pictures} to a batch: no match.")
+        if len(features) != len(turns):
+            raise ValueError(f"{len(features)} pictures and {len(turns)} lists of turns: give one to each picture.")
+        super().__init__(len(turns), pictures_per_batch, shuffle=shuffle, seed=seed)
+        if pictures_per_batch % share[1] or not 0 <= share[0] < share[1]:
+            raise ValueError(f"{pictures_per_batch} pictures per batch do not divide among {share[1]} processes.")
         self.features, self.turns, self.pad = features, turns, tokenizer.pad_token_id
-        if pictures % share[1] or not 0 <= share[0] < share[1]:
-            raise ValueError(f"{pictures} pictures to a batch are not shared evenly by {share[1]} processes.")
-        self.reading, self.share = reading, share
-        self.rows = rows(turns, tokenizer)
-        self.pictures, self.shuffle, self.seed, self.epoch = pictures, shuffle, seed, 0
-
-    @property
-    def batch_sampler(self) -> Conversations:
-        """Where :func:`course_utils.training.fit` says which epoch begins."""
-        return self
+        self.text_states, self.share = text_states, share
+        self.evaluations_per_epoch, self.part = evaluations_per_epoch, 0
+        if not len(self):
+            raise ValueError(f"There are fewer batches than evaluations_per_epoch = {evaluations_per_epoch}: lower it.")
+        self.token_rows = rows(turns, tokenizer)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next pass."""
-        self.epoch = epoch
+        """Choose the order, and the part of the pass over the pictures if it is split."""
+        number, self.part = divmod(epoch, self.evaluations_per_epoch)
+        super().set_epoch(number)
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.turns), self.pictures)
-        return whole + (rest >= self.share[1])  # the last batch is given out if there is something for every process
+        whole, rest = divmod(self.rows, self.batch_size)
+        return (whole + (rest >= self.share[1])) // self.evaluations_per_epoch  # every process needs a picture
 
     def __iter__(self) -> Iterator[dict]:
-        return self.steps(0, len(self))
+        order, (index, count) = self.order(), self.share
+        for step in range(self.part * len(self), (self.part + 1) * len(self)):
+            yield self.batch(order[step * self.batch_size :][: self.batch_size][index::count])
 
-    def steps(self, first: int, last: int) -> Iterator[dict]:
-        """The batches of the pass from number ``first`` on, up to ``last`` and without it."""
-        order = np.arange(len(self.turns))
-        if self.shuffle:
-            np.random.default_rng((self.seed, self.epoch)).shuffle(order)
-        number, of = self.share
-        for step in range(first, last):
-            yield self.batch(order[step * self.pictures :][: self.pictures][number::of])
-
-    def batch(self, chosen: np.ndarray) -> dict:
-        """Some pictures with all their turns.
+    def batch(self, rows: np.ndarray) -> dict:
+        """Build the batch of these pictures.
 
         Returns:
-            ``features`` (batch, cells, dim); ``ids``, ``turn`` and ``place`` (batch, text); ``asks`` (batch, text),
-            True where a token of an answer is due; ``answers``, those tokens, one after the other; and, if they were
-            read ahead, ``words`` (batch, text, width).
+            ``features`` (batch, cells, dim); ``input_ids``, ``turn_ids`` and ``position_ids`` (batch, text);
+            ``answer_mask`` (batch, text), True where a token of an answer is predicted; ``answers``, those tokens,
+            (tokens,); and, if precomputed, ``text_states`` (batch, text, width).
         """
-        some = [self.rows[index] for index in chosen]
-        target = self._padded([one.target for one in some], IGNORE)
-        asks = target != IGNORE
+        chosen = [self.token_rows[index] for index in rows]
+        targets = _padded([one.targets for one in chosen], IGNORE)
         batch = {
-            "features": self.features[torch.from_numpy(np.asarray(chosen))],
-            "ids": self._padded([one.ids for one in some], self.pad),
-            "turn": self._padded([one.turn for one in some], NO_TURN),
-            "place": self._padded([one.place for one in some], 0),
-            "asks": asks,
-            "answers": target[asks],
+            "features": self.features[torch.from_numpy(np.asarray(rows))],
+            "input_ids": _padded([one.input_ids for one in chosen], self.pad),
+            "turn_ids": _padded([one.turn_ids for one in chosen], NO_TURN),
+            "position_ids": _padded([one.position_ids for one in chosen], 0),
+            "answer_mask": targets != IGNORE,
+            "answers": targets[targets != IGNORE],
         }
-        if self.reading is not None:
-            words = [torch.cat([self.reading[turn] for turn in self.turns[index]]) for index in chosen]
-            batch["words"] = pad_sequence(words, batch_first=True)
+        if self.text_states is not None:
+            states = [torch.cat([self.text_states[turn] for turn in self.turns[index]]) for index in rows]
+            batch["text_states"] = pad_sequence(states, batch_first=True)
         return batch
 
-    @staticmethod
-    def _padded(parts: Sequence[np.ndarray], filling: int) -> torch.Tensor:
-        longest = max(len(part) for part in parts)
-        return torch.from_numpy(np.stack([np.pad(p, (0, longest - len(p)), constant_values=filling) for p in parts]))
+
+def _padded(arrays: Sequence[np.ndarray], value: int) -> torch.Tensor:
+    return pad_sequence([torch.from_numpy(array) for array in arrays], batch_first=True, padding_value=value)

@@ -1,37 +1,38 @@
-"""What the cells of a picture should say: the names of the things that they show, as states of the language model.
+"""Regression targets for each grid cell of a picture: the names of the objects it shows, as states of the LLM.
 
-Where the scene is known, this is all that it takes to solve a linear bridge by least squares, before any training.
+Where scenes are known, a linear bridge is solved by least squares from these, before any training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from course_utils import vlm
-from course_utils.datasets import emoji_scenes, shapes
-from course_utils.datasets.emoji_scenes import EmojiScene
+from course_utils.datasets import emoji_scenes
+from course_utils.datasets.world import World, worlds
 from course_utils.vlm.bridges import LinearProjector
+from course_utils.vlm.worlds import EncodedWorld
 
 SIDE = vlm.PictureReader.SIDE  # cells to a side of a picture
-LEAST = 0.15  # a cell names a thing if it shows at least this share of it
-PENALTY = 300.0  # of the least squares
+MIN_SHARE = 0.15  # a cell names an object if it shows at least this share of it
+PENALTY = 300.0  # ridge penalty of the least squares
 
 
 def shares(centres: Sequence[tuple[float, float]], sizes: Sequence[float], side: float) -> np.ndarray:
-    """How much of each thing each cell of a picture shows: (things, 16), row by row, together 1 for each thing.
+    """Share of each object that each cell shows: (objects, 16), row by row; each object's shares sum to 1.
 
     Args:
-        centres: x and y of each thing.
-        sizes: Their sides.
-        side: Of the picture.
+        centres: x and y of each object, in pixels.
+        sizes: Side of each object, in pixels.
+        side: Side of the picture, in pixels.
     """
 
-    def along(centre: np.ndarray, size: np.ndarray) -> np.ndarray:  # (things, 4)
+    def along(centre: np.ndarray, size: np.ndarray) -> np.ndarray:  # (objects, 4)
         cell = side / SIDE
         edges = np.arange(SIDE) * cell
         low, high = (centre - size / 2)[:, None], (centre + size / 2)[:, None]
@@ -42,88 +43,91 @@ def shares(centres: Sequence[tuple[float, float]], sizes: Sequence[float], side:
     return (shown / shown.sum(axis=(1, 2), keepdims=True)).reshape(len(at), -1)
 
 
-def said_by_cells(shown: np.ndarray, names: torch.Tensor, nothing: torch.Tensor) -> torch.Tensor:
-    """What the cells of a picture should say, (16, width): the names of what they show, by their shares.
+class CellTargets:
+    """Targets for the cells of a world's pictures.
 
     Args:
-        shown: Shares, (things, 16).
-        names: The states of the things' names, (things, width).
-        nothing: What a cell says that shows none, (width,).
-    """
-    weights = torch.tensor(shown, dtype=torch.float32)
-    weights = weights.masked_fill(weights < LEAST, 0)
-    total = weights.sum(dim=0)[:, None]  # (16, 1)
-    return torch.where(total > 0, weights.T @ names / total.clamp(min=LEAST), nothing)
-
-
-class EmojiNames:
-    """The states of the names of emoji scenes' things at a layer of the language model.
-
-    Args:
-        model: The language model.
+        world: A world with names and objects.
+        llm: The language model.
         tokenizer: Its tokenizer.
-        enter: The layer.
+        join_layer: The layer before which pictures join.
+
+    Attributes:
+        words: Names of all objects, those seen in training first.
+        states: Their states at the join layer, (names, width).
+        seen: How many names are seen in training.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, enter: int) -> None:
-        seen, unseen = emoji_scenes.vocabulary()
-        self.words = [emoji_scenes.name(thing) for thing in seen + unseen]
-        self.states = vlm.word_states(model, tokenizer, self.words, enter).cpu()  # (388, width)
-        self.seen = len(seen)
-        self._row = {thing.code: row for row, thing in enumerate(seen + unseen)}
+    def __init__(self, world: World, llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, join_layer: int) -> None:
+        seen, unseen = world.names()
+        self.world, self.words, self.seen = world, [*seen, *unseen], len(seen)
+        self.states = vlm.word_states(llm, tokenizer, self.words, join_layer).cpu()
+        self._row = {word: row for row, word in enumerate(self.words)}
 
-    def rows(self, scene: EmojiScene) -> list[int]:
-        """Which names the things of a scene have."""
-        return [self._row[thing.emoji.code] for thing in scene.things]
+    def rows(self, scene: Any) -> list[int]:
+        """Positions in ``words`` of the names of a scene's objects."""
+        return [self._row[one.name] for one in self.world.objects(scene)]
 
-    @staticmethod
-    def shown(scene: EmojiScene) -> np.ndarray:
-        """The shares of the things of a scene, (things, 16)."""
-        return shares([(t.x, t.y) for t in scene.things], [t.size for t in scene.things], emoji_scenes.SIZE)
+    def shares(self, scene: Any) -> np.ndarray:
+        """Shares of a scene's objects, (objects, 16)."""
+        objects = self.world.objects(scene)
+        return shares([(one.x, one.y) for one in objects], [one.size for one in objects], self.world.side)
 
-    def cells(self, scene: EmojiScene) -> torch.Tensor:
-        """What each cell of a scene should say, (16, width); where it shows nothing, the mean of the seen names."""
+    def cells(self, scene: Any) -> torch.Tensor:
+        """Target of each cell of a scene, (16, width): the mean of the names it shows, weighted by their shares.
+
+        Where a cell shows nothing, it is the mean of all seen names.
+        """
         nothing = self.states[: self.seen].mean(dim=0)
-        return said_by_cells(self.shown(scene), self.states[self.rows(scene)], nothing)
+        weights = torch.tensor(self.shares(scene), dtype=torch.float32)
+        weights = weights.masked_fill(weights < MIN_SHARE, 0)
+        total = weights.sum(dim=0)[:, None]  # (16, 1)
+        names = weights.T @ self.states[self.rows(scene)] / total.clamp(min=MIN_SHARE)
+        return torch.where(total > 0, names, nothing)
 
 
-class ShapeNames:
-    """The states of names such as "large red circle" at a layer of the language model.
+def reference_states(llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, join_layer: int) -> torch.Tensor:
+    """States of everyday names, (names, width), from which every bridge measures the LLM's typical scale.
 
-    Args:
-        model: The language model.
-        tokenizer: Its tokenizer.
-        enter: The layer.
+    These are the seen names of emoji scenes, whatever worlds a model is trained on.
     """
-
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, enter: int) -> None:
-        every = [(size, colour, shape) for size in shapes.SIZES for colour in shapes.COLOURS for shape in shapes.SHAPES]
-        words = [" ".join(one) for one in every]
-        self.states = vlm.word_states(model, tokenizer, words, enter).cpu()  # (64, width)
-        self._row = {one: row for row, one in enumerate(every)}
-
-    def cells(self, scene: shapes.Scene) -> torch.Tensor:
-        """What each cell of a scene should say, (16, width); where it shows nothing, the mean of the names."""
-        things = scene.things
-        shown = shares([(t.x, t.y) for t in things], [2 * shapes.SIZES[t.size] + 1 for t in things], shapes.PICTURE)
-        names = self.states[[self._row[t.size, t.colour, t.shape] for t in things]]
-        return said_by_cells(shown, names, self.states.mean(dim=0))
+    targets = CellTargets(emoji_scenes.WORLD, llm, tokenizer, join_layer)
+    return targets.states[: targets.seen]
 
 
-class SaysCells(Protocol):
-    """Knows what the cells of a scene should say."""
+class HasCells(Protocol):
+    """Has targets for the cells of a scene, such as :class:`CellTargets`."""
 
-    def cells(self, scene) -> torch.Tensor:
+    def cells(self, scene: Any) -> torch.Tensor:
         """(16, width)."""
 
 
-def solve(bridge: LinearProjector, parts: Sequence[tuple[torch.Tensor, Sequence, SaysCells]]) -> None:
-    """Begin at the least-squares map from cells to what they should say.
+Part = tuple[torch.Tensor, Sequence[Any], HasCells]  # features (pictures, 16, dim), scenes, targets
+
+
+def known_targets(
+    encoded: Sequence[EncodedWorld], llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, join_layer: int,
+    pictures: int = 2000,
+) -> list[Part]:  # fmt: skip
+    """Features, scenes and targets of the worlds whose scenes and names are known.
 
     Args:
-        bridge: Measured.
-        parts: Features of pictures, (pictures, 16, dim), their scenes, and what the cells of such a scene should say.
+        encoded: Worlds to train on.
+        llm: The language model.
+        tokenizer: Its tokenizer.
+        join_layer: The layer before which pictures join.
+        pictures: At most how many of each world.
     """
+    parts = []
+    for one in encoded:
+        if one.scenes is not None and (source := worlds()[one.name]).names is not None:
+            targets = CellTargets(source, llm, tokenizer, join_layer)
+            parts.append((one.features[:pictures], one.scenes[:pictures], targets))
+    return parts
+
+
+def solve(bridge: LinearProjector, parts: Sequence[Part]) -> None:
+    """Set a measured bridge to the least-squares map from the features of cells to their targets."""
     features = torch.cat([read.flatten(0, 1) for read, _, _ in parts])
-    words = torch.cat([says.cells(scene) for _, scenes, says in parts for scene in scenes])
+    words = torch.cat([targets.cells(scene) for _, scenes, targets in parts for scene in scenes])
     bridge.solve(features, words, PENALTY)

@@ -1,98 +1,82 @@
-"""Worlds of pictures and what is said about them, read for a vision-language model."""
+"""Worlds as a vision-language model reads them: pictures as features, questions and captions as turns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from course_utils.datasets import easy_vqa, emoji_scenes, shapes, vqa_json, workings
-from course_utils.datasets.emoji_scenes import curriculum as emoji_curriculum
-from course_utils.datasets.emoji_scenes import wide as emoji_wide
-from course_utils.datasets.shapes import curriculum as shapes_curriculum
+from course_utils.datasets import vqa_json
 from course_utils.datasets.vqa import read_picture
-from course_utils.reasoning.grid import REPLACED
+from course_utils.datasets.world import Question, World, world, worlds
 from course_utils.vlm import PictureReader
 from course_utils.vlm.conversations import CAPTION_PROMPT, Turn, caption_turn, question_turn
 
-NAMES = ("shapes", "easy-VQA", "emoji scenes", "more emoji")  # the last for training alone
-_MADE = {"shapes": shapes, "emoji scenes": emoji_scenes, "more emoji": emoji_wide}
-# Types of shapes whose answers are not names: "yes", "no" and numbers.
-LEARNT_LATE = ("exist", "number", "exist-relation", "count-relation", "verify-relation")
-SIDE, SMALL = 128, 64  # pixels to a side of a picture from a file, its borders white
+SIDE, SMALL = 128, 64  # pixels to a side of a picture from a file, after padding with white
 
 
 @dataclass(frozen=True)
-class World:
-    """Pictures, read, and what is said about them.
+class EncodedWorld:
+    """Encoded pictures, each with its turns.
 
     Attributes:
-        name: One of ``NAMES``, or that of a file.
+        name: Name of the :class:`course_utils.datasets.world.World`, or of a questions file.
         features: (pictures, 16, 1536) float16.
-        turns: Of each picture.
-        scenes: Of each picture, where they are known: in "shapes" and "emoji scenes".
-        annotators: What all annotators answered to a turn, where there are several.
+        turns: The turns of each picture.
+        scenes: The scene of each picture; None where they are unknown.
+        annotators: The answers of all annotators to each turn, where there are several.
     """
 
     name: str
     features: torch.Tensor
     turns: list[list[Turn]]
-    scenes: Sequence | None = None
+    scenes: Sequence[Any] | None = None
     annotators: list[list[tuple[str, ...]]] = field(default_factory=list)
 
 
-def read_world(name: str, split: str, pictures: int, reader: PictureReader) -> World:
-    """Some pictures of one of the course's worlds with all their questions, and captions of emoji.
+def read_world(name: str, split: str, pictures: int, reader: PictureReader) -> EncodedWorld:
+    """Read pictures of a world with their captions, if it has any, and all their questions.
 
     Args:
-        name: One of ``NAMES``.
-        split: One that the world has.
-        pictures: At most so many.
-        reader: Of the pictures.
+        name: Name of a world in :func:`course_utils.datasets.world.worlds`.
+        split: One of its splits.
+        pictures: At most how many.
+        reader: The picture encoder.
 
     Raises:
         ValueError: If there is no such world or split.
     """
-    if name not in NAMES:
-        raise ValueError(f"There is no world {name!r}. There are: {', '.join(NAMES)}.")
-    if name == "easy-VQA":
-        data, scenes = easy_vqa.load(split), None
-        asked = [(one.picture, one.question, one.answer, one.type) for one in data.questions]
-        seen = data.pictures[:pictures]
-    else:
-        data = _MADE[name].split(split, pictures=pictures)
-        asked = [(one.picture, one.text, one.answer, one.type) for one in data.questions]
-        scenes, seen = data.scenes, data.pictures
-    turns: list[list[Turn]] = [[] for _ in seen]
-    if name in ("emoji scenes", "more emoji"):
-        turns = [[caption_turn(emoji_scenes.caption(scene))] for scene in scenes]
-    for picture, *said in asked:
-        if picture < len(turns):
-            turns[picture].append(question_turn(*said))
-    known = name != "more emoji"  # what is asked more of scenes is about the things of the other worlds
-    return World(name, reader.read(seen), turns, scenes if known else None)
+    source = world(name)
+    if split not in source.splits:
+        raise ValueError(f"{name} has no split {split!r}; its splits are {', '.join(source.splits)}.")
+    data = source.load(split, pictures)
+    turns = [_question_turns(questions) for questions in data.questions]
+    if source.caption is not None:
+        turns = [[caption_turn(source.caption(scene)), *some] for scene, some in zip(data.scenes, turns, strict=True)]
+    return EncodedWorld(name, reader.read(data.pictures), turns, data.scenes)
 
 
 def read_vqa(
     questions: str | Path, annotations: str | Path, folder: str | Path, reader: PictureReader,
     pictures: int | None = None,
-) -> World:  # fmt: skip
-    """Pictures and questions in the official layout of VQA v2, from files; see :mod:`course_utils.datasets.vqa_json`.
+) -> EncodedWorld:  # fmt: skip
+    """Read pictures and questions in the official layout of VQA v2; see :mod:`course_utils.datasets.vqa_json`.
 
     Args:
         questions: The questions file.
         annotations: The annotations file.
-        folder: Where the pictures are.
-        reader: Of the pictures.
-        pictures: At most so many; by default all.
+        folder: The folder of the pictures.
+        reader: The picture encoder.
+        pictures: At most how many; by default all.
 
     Raises:
         FileNotFoundError: If a file or a picture is missing.
-        ValueError: If a file is not of the official layout, or a picture cannot be read.
+        ValueError: If a file is not in the official layout, or a picture cannot be read.
     """
     asked, files = vqa_json.load(questions, annotations, pictures_folder=folder)
     keys = list(files)[:pictures]
@@ -106,108 +90,97 @@ def read_vqa(
         reader.read(np.stack([squared(files[key], SIDE) for key in keys[at : at + 50]]))
         for at in range(0, len(keys), 50)
     ]
-    return World(Path(questions).stem, torch.cat(features), turns, annotators=annotators)
+    return EncodedWorld(Path(questions).stem, torch.cat(features), turns, annotators=annotators)
 
 
-def only_questions(world: World) -> World:
-    """A world without its captions."""
-    return replace(world, turns=[[turn for turn in turns if turn.prompt != CAPTION_PROMPT] for turns in world.turns])
+def only_questions(encoded: EncodedWorld) -> EncodedWorld:
+    """Drop the captions."""
+    return replace(
+        encoded, turns=[[turn for turn in turns if turn.prompt != CAPTION_PROMPT] for turns in encoded.turns]
+    )
 
 
-def with_stones(world: World, share: float) -> World:
-    """Shapes, evenly for a share of its pictures, with stepping stones in place of yes/no questions across a direction.
-
-    See :mod:`course_utils.datasets.shapes.curriculum`. For training alone.
-
-    Raises:
-        ValueError: If the share is not from 0 to 1.
-    """
-    if not 0 <= share <= 1:
-        raise ValueError(f"stones is {share}; it is a share of the pictures, from 0 to 1.")
-    if not share:
-        return world
-    stones = shapes_curriculum.ask_across(world.scenes)
-    turns = []
-    for number, some in enumerate(world.turns):
-        if int((number + 1) * share) > int(number * share):
-            mine = stones[len(REPLACED) * number :][: len(REPLACED)]
-            kept = [turn for turn in some if turn.type not in REPLACED]
-            some = kept + [question_turn(one.text, one.answer, one.type) for one in mine]
-        turns.append(some)
-    return replace(world, turns=turns)
+def with_rationales(encoded: EncodedWorld) -> EncodedWorld:
+    """Prefix answers with rationales, where the world has them; the answers that count stay the same."""
+    source = _source(encoded)
+    if source is None or source.rationale is None:
+        return encoded
+    turns = [
+        [replace(turn, rationale=source.rationale(turn.prompt, scene)) for turn in some]
+        for some, scene in zip(encoded.turns, encoded.scenes, strict=True)
+    ]
+    return replace(encoded, turns=turns)
 
 
-def with_more(world: World, times: int, of: Mapping[str, int] | None = None) -> World:
-    """A world with more questions of the types that are learnt late, where its scenes are known. For training alone.
-
-    See the curricula beside the data sets. About shapes, what is answered by yes, no or a number is asked ``times``
-    times more; about emoji scenes, whether each of its things is there, as many others, and how many there are of
-    three kinds.
+def with_training_mix(
+    encoded: EncodedWorld, *, stepping_stone_share: float = 0.0, extra_late_questions: int = 0,
+    extra_questions_by_type: Mapping[str, int] | None = None, early_match_questions: bool = False,
+    choice_questions: bool = False,
+) -> EncodedWorld:  # fmt: skip
+    """Change the questions for training, where the world has such questions; see :class:`datasets.world.World`.
 
     Args:
-        world: Any.
-        times: How often more; 0 for never.
-        of: Of shapes, the types to ask more, each with how often, in place of those that are learnt late.
+        encoded: A world to train on.
+        stepping_stone_share: Share of the pictures, evenly spaced, in which stepping stones replace other questions.
+        extra_late_questions: How many more questions of each type that is learnt late; 0 for no extra questions.
+        extra_questions_by_type: Question type -> how many more questions, in place of the types learnt late.
+        early_match_questions: Whether to add early-match questions.
+        choice_questions: Whether to add choice questions.
+
+    Raises:
+        ValueError: If ``stepping_stone_share`` is not from 0 to 1.
     """
-    if not times or world.scenes is None:
-        return world
-    if world.name == "shapes":
-        again = shapes_curriculum.ask_again(world.scenes, of or dict.fromkeys(LEARNT_LATE, times))
-    else:
-        again = emoji_curriculum.ask_again(world.scenes)
-    return _asked_too(world, again)
+    if not 0 <= stepping_stone_share <= 1:
+        raise ValueError(f"stepping_stone_share is {stepping_stone_share}; it is a share, from 0 to 1.")
+    source = _source(encoded)
+    if source is None:
+        return encoded
+    scenes = encoded.scenes
+    if stepping_stone_share and source.stepping_stones is not None:
+        turns = []
+        for number, (some, stones) in enumerate(zip(encoded.turns, source.stepping_stones(scenes), strict=True)):
+            if int((number + 1) * stepping_stone_share) > int(number * stepping_stone_share):
+                some = [turn for turn in some if turn.type not in source.replaced_types] + _question_turns(stones)
+            turns.append(some)
+        encoded = replace(encoded, turns=turns)
+    if extra_late_questions and source.extra_questions is not None:
+        wanted = extra_questions_by_type or {}
+        times = {kind: number for kind, number in wanted.items() if kind in source.types}
+        times = times or dict.fromkeys(source.late_types, extra_late_questions)
+        encoded = _with_extra(encoded, source.extra_questions(scenes, times))
+    if early_match_questions and source.early_match_questions is not None:
+        encoded = _with_extra(encoded, source.early_match_questions(scenes))
+    if choice_questions and source.choice_questions is not None:
+        encoded = _with_extra(encoded, source.choice_questions(scenes))
+    return encoded
 
 
-def with_early(world: World) -> World:
-    """Shapes with one question more about each picture, in which what fits stands early in the walk to the anchor.
-
-    See :func:`course_utils.datasets.shapes.curriculum.ask_early`. For training alone.
-    """
-    if world.name != "shapes":
-        return world
-    return _asked_too(world, [[one] if one else [] for one in shapes_curriculum.ask_early(world.scenes)])
+def _source(encoded: EncodedWorld) -> World | None:
+    """The world that the scenes are from."""
+    return worlds().get(encoded.name) if encoded.scenes is not None else None
 
 
-def with_choices(world: World) -> World:
-    """Emoji scenes with a choice about each of their things.
-
-    See :func:`course_utils.datasets.emoji_scenes.curriculum.ask_choices`. For training alone.
-    """
-    if world.name != "emoji scenes":
-        return world
-    return _asked_too(world, emoji_curriculum.ask_choices(world.scenes))
+def _question_turns(questions: Sequence[Question]) -> list[Turn]:
+    return [question_turn(one.text, one.answer, one.type) for one in questions]
 
 
-def _asked_too(world: World, again: Sequence[Sequence]) -> World:
-    """The world with more questions about each of its pictures, none of them twice."""
-    turns = []
-    for some, more in zip(world.turns, again, strict=True):
-        new = [question_turn(one.text, one.answer, one.type) for one in more]
-        turns.append(list(dict.fromkeys([*some, *new])))
-    return replace(world, turns=turns)
-
-
-def with_workings(world: World) -> World:
-    """A world whose answers come behind their workings, where its scenes are known and more than one look is needed.
-
-    See :mod:`course_utils.datasets.workings`. What counts as the answer stays the same.
-    """
-    if world.scenes is None:
-        return world
-    say = {"shapes": workings.about_shapes, "emoji scenes": workings.about_emoji}[world.name]
-    turns = [
-        [replace(turn, working=say(turn.prompt, scene)) for turn in some]
-        for some, scene in zip(world.turns, world.scenes, strict=True)
-    ]
-    return replace(world, turns=turns)
+def _with_extra(encoded: EncodedWorld, extra: Sequence[Sequence[Question]]) -> EncodedWorld:
+    """Append questions about each picture, without repetition."""
+    return replace(
+        encoded,
+        turns=[
+            list(dict.fromkeys([*some, *_question_turns(more)]))
+            for some, more in zip(encoded.turns, extra, strict=True)
+        ],
+    )
 
 
 def squared(picture: str | Path | Image.Image | np.ndarray, side: int | None = None) -> np.ndarray:
-    """Any picture, fitted into a square with white borders: (side, side, 3) uint8.
+    """Scale a picture into a square with white borders: (side, side, 3) uint8.
 
     Args:
         picture: A file, a PIL image or an array (height, width, 3) uint8.
-        side: Pixels; by default 64 for a picture not larger than that, as shapes' are, and 128 for any other.
+        side: Pixels; by default 64 for a picture no larger than that, such as those of shapes, and 128 for any other.
 
     Raises:
         course_utils.datasets.vqa.BadPicture: If it cannot be read.

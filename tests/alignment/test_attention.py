@@ -4,10 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 from torch.nn import functional as F
 
-from course_utils import checkpoints
 from course_utils.alignment import attention
 from course_utils.alignment.attention import (
     AdditiveAttention,
@@ -17,12 +15,8 @@ from course_utils.alignment.attention import (
     MultiHopAttention,
     attend,
     dot_product_attention,
-    from_torch,
     masked_softmax,
 )
-from course_utils.paths import CHECKPOINTS
-from course_utils.reasoning import ladder
-from experiments import looks
 
 MODULES = {
     "dot": lambda: DotProductAttention(8),
@@ -151,25 +145,6 @@ def test_hops_equal_single_looks_in_a_row():
     torch.testing.assert_close(refined, query)
 
 
-@pytest.mark.parametrize("heads", [1, 2, 4])
-def test_multi_head_equals_torch_given_its_weights(heads):
-    torch.manual_seed(heads)
-    reference = nn.MultiheadAttention(8, heads, batch_first=True)
-    nn.init.normal_(reference.in_proj_bias)  # zero at the start, which would hide a bias in the wrong place
-    nn.init.normal_(reference.out_proj.bias)
-    query, context, mask = torch.randn(2, 3, 8), torch.randn(2, 5, 8), some_mask(2, 5)
-    seen, weights = from_torch(reference)(query, context, mask.unsqueeze(1))
-    theirs = reference(query, context, context, key_padding_mask=~mask, average_attn_weights=False)
-    torch.testing.assert_close(seen, theirs[0], rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(weights, theirs[1], rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("option", [{"bias": False}, {"kdim": 4}, {"add_bias_kv": True}, {"add_zero_attn": True}])
-def test_what_ours_lacks_cannot_be_copied(option):
-    with pytest.raises(ValueError, match="can be copied"):
-        from_torch(nn.MultiheadAttention(8, 2, **option))
-
-
 def test_heads_must_divide_the_features():
     with pytest.raises(ValueError, match="3 heads do not divide 8 features"):
         MultiHeadCrossAttention(8, 3)
@@ -205,26 +180,6 @@ def test_co_attention_does_not_read_padding():
     assert whole.region_weights.shape == (2, 3, 5)
     with pytest.raises(ValueError, match="nothing to read"):
         module(words, regions, torch.zeros_like(mask))
-
-
-# --- the models that lesson 07 looks into -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", looks.SHIPPED)
-def test_the_shipped_models_are_runs_of_the_ladder(method):
-    model = looks.trained(method)
-    assert not model.training and not any(weight.requires_grad for weight in model.parameters())
-    notes = checkpoints.load_checkpoint(
-        ladder.RUNGS[method].build(), CHECKPOINTS / f"{looks.SHIPPED[method]}.safetensors"
-    )
-    runs = ladder.load().set_index(["method", "seed"])
-    assert notes["method"] == method
-    assert notes["test"] == pytest.approx(runs.loc[(method, notes["seed"]), "test"], abs=0.01)
-
-
-def test_a_model_that_is_not_shipped_is_named():
-    with pytest.raises(ValueError, match="only of: dot-product attention, two-hop attention"):
-        looks.trained("additive attention")
 
 
 def test_everything_public_is_documented():

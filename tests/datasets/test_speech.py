@@ -9,12 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn import functional as F
-from transformers import audio_utils
 
 from course_utils import assets
-from course_utils.datasets import emoji, speech
-from course_utils.encoders import SpeechEncoder
+from course_utils.datasets import speech
 from course_utils.encoders import speech as encoders
 
 NAMES = ("dog", "banana", "rocket", "snake")
@@ -174,118 +171,3 @@ def test_noise_that_does_not_fit_is_refused(waves):
     for clean, rough in ((waves[0], np.zeros_like(waves[0])), (np.zeros(50, np.float32), noise(50))):
         with pytest.raises(ValueError, match="Silence has no signal-to-noise ratio"):
             speech.add_noise(clean, rough, 10)
-
-
-def test_subtraction_brings_the_word_nearer_and_leaves_a_quiet_one_alone(waves):
-    for wave in waves:
-        rough = 0.3 * wave.std() * noise(len(wave) + 6000)
-        noisy = wave + rough[: len(wave)]
-        cleaned = encoders.subtract_noise(noisy, rough[len(wave) :])
-        assert cleaned.shape == wave.shape and cleaned.dtype == np.float32
-        assert np.mean((cleaned - wave) ** 2) < 0.6 * np.mean((noisy - wave) ** 2)
-        untouched = encoders.subtract_noise(wave, np.zeros(6000, np.float32))
-        np.testing.assert_allclose(untouched, wave, atol=1e-4)
-
-
-# --- spectrograms -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("bins, bands, rate", [(257, 40, 22_050), (513, 80, 22_050), (257, 23, 16_000)])
-def test_mel_filters_equal_those_of_transformers(bins, bands, rate):
-    theirs = audio_utils.mel_filter_bank(bins, bands, 0.0, encoders.TOP_HERTZ, rate, norm=None, mel_scale="htk")
-    np.testing.assert_allclose(encoders.mel_filters(bins, bands, rate), theirs, rtol=1e-5, atol=1e-6)
-
-
-def test_log_mel_equals_a_slow_loop_and_transformers(waves):
-    samples, window = waves[2].astype(float), 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(512) / 512)
-    padded = np.pad(samples, 256)
-    rows = [np.abs(np.fft.rfft(padded[s : s + 512] * window)) ** 2 for s in range(0, len(padded) - 511, 256)]
-    decibels = 10 * np.log10(np.maximum(np.array(rows) @ encoders.mel_filters().numpy(), 1e-10))
-    slow = np.maximum(decibels - decibels.max(), -60) / 20
-    ours = encoders.log_mel(torch.from_numpy(waves[2])).numpy()
-    np.testing.assert_allclose(ours, slow, atol=2e-3)
-    theirs = audio_utils.spectrogram(
-        waves[2], window, 512, 256, pad_mode="constant", power=2.0, mel_filters=encoders.mel_filters().numpy(),
-        log_mel="dB",
-    ).T  # fmt: skip
-    np.testing.assert_allclose(ours, np.maximum(theirs - theirs.max(), -60) / 20, atol=2e-3)
-    assert ours.max() == 0 and ours.min() >= -3
-
-
-def test_loudness_does_not_matter_and_batches_are_rows(waves):
-    one = torch.from_numpy(waves[0])
-    torch.testing.assert_close(encoders.log_mel(one / 7), encoders.log_mel(one), rtol=0, atol=1e-3)
-    both = encoders.log_mel(torch.stack([one, one.flip(0)]))
-    torch.testing.assert_close(both[1], encoders.log_mel(one.flip(0)), rtol=0, atol=1e-4)
-
-
-def test_a_tone_lights_up_its_band():
-    seconds = torch.arange(8000) / encoders.SAMPLE_RATE
-    for hertz in (300.0, 1000.0, 4000.0):
-        loudest = encoders.log_mel(torch.sin(2 * torch.pi * hertz * seconds))[10].argmax()
-        centre = encoders.mel_filters()[:, loudest].argmax() * encoders.SAMPLE_RATE / 512
-        assert abs(centre - hertz) < 0.08 * hertz
-
-
-def test_padding_is_masked_and_silent(waves):
-    mel, mask = encoders.spectrograms(waves)
-    assert mel.shape == (*mask.shape, encoders.BANDS)
-    for row, wave in enumerate(waves):
-        alone = encoders.log_mel(torch.from_numpy(wave))
-        assert mask[row].sum() == len(alone) == 1 + len(wave) // encoders.HOP and mask[row, : len(alone)].all()
-        torch.testing.assert_close(mel[row, : len(alone)], alone)
-        assert (mel[row, len(alone) :] == -3).all()
-
-
-# --- the encoder ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("training", [False, True])
-def test_what_is_padding_is_not_heard(waves, training):
-    torch.manual_seed(0)
-    mel, mask = encoders.spectrograms(waves)
-    encoder = SpeechEncoder(dim=24).train(training)
-    for norm in encoder.norms:  # batch statistics see the padding; leave them out
-        norm.eval()
-    encoded = encoder(mel, mask)
-    assert encoded.pooled.shape == (len(waves), 24) and encoded.mask.shape == encoded.unpooled.shape[:2]
-    garbage = torch.where(mask[..., None], mel, torch.randn_like(mel))
-    torch.testing.assert_close(encoder(garbage, mask).pooled, encoded.pooled)
-    for row in range(len(waves)):
-        length = int(mask[row].sum())
-        alone = encoder(mel[row : row + 1, :length], mask[row : row + 1, :length])
-        torch.testing.assert_close(alone.pooled[0], encoded.pooled[row], rtol=1e-4, atol=1e-5)
-        positions = alone.unpooled.shape[1]
-        assert encoded.mask[row].sum() == positions
-        torch.testing.assert_close(alone.unpooled[0], encoded.unpooled[row, :positions], rtol=1e-4, atol=1e-5)
-
-
-def test_the_pooled_vector_is_the_mean_over_real_positions_and_order_matters(waves):
-    torch.manual_seed(0)
-    mel, mask = encoders.spectrograms(waves)
-    encoder = SpeechEncoder(dim=24).eval()
-    pooled, unpooled, positions = encoder(mel, mask)
-    means = [row[real].mean(dim=0) for row, real in zip(unpooled, positions, strict=True)]
-    torch.testing.assert_close(pooled, torch.stack(means))
-    length = int(mask[0].sum())
-    backwards = encoder(mel[:1, :length].flip(1), mask[:1, :length]).pooled
-    assert not torch.allclose(backwards, pooled[:1], atol=1e-3)
-
-
-def test_training_learns_words_for_another_voice_and_repeats_exactly():
-    names = [one.names["en"] for one in emoji.sixty()[::10]]
-    rng = np.random.default_rng(1)
-    train, test = (
-        encoders.spectrograms([wave.samples for wave in speech.say_all(names, voices, rng)])
-        for voices in (speech.TRAINING_VOICES[:12], speech.HELD_OUT_VOICES["new speakers"][:4])
-    )
-    runs = []
-    for _ in range(2):
-        torch.manual_seed(0)
-        model = encoders.NameRecogniser(len(names), dim=32)
-        losses = encoders.train_recogniser(model, *train, torch.arange(6).repeat(12), epochs=12, seed=5)
-        runs.append((losses, model(*test)))
-    assert runs[0][0] == runs[1][0] and len(runs[0][0]) == 12 * 3 and not model.training
-    targets = torch.arange(6).repeat(4)
-    assert (runs[0][1].argmax(dim=1) == targets).float().mean() > 0.6  # chance is 1 in 6
-    assert F.cross_entropy(runs[0][1], targets) < 1.2

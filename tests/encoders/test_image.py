@@ -1,10 +1,9 @@
-"""Picture encoders: the ViT, the grid that ships, the real EfficientNet, and the recipes that train them."""
+"""Picture encoders: patches and the ViT, the two halves of AttributeCNN, the pretrained EfficientNet."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import safetensors
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,10 +22,7 @@ from course_utils.encoders.image import (
     mix_colours,
     patchify,
     trained_attribute_cnn,
-    trained_grid_cnn,
 )
-from course_utils.paths import CHECKPOINTS
-from experiments import attribute_cnn, compare_encoders, grid_cnn
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +83,6 @@ def test_the_vit_knows_places_by_its_position_vectors_alone():
         torch.testing.assert_close(model(moved).unpooled, model(pictures).unpooled[:, order], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("make", [GridCNN, SmallViT])
-def test_every_weight_learns(make, few):
-    torch.manual_seed(0)
-    model = make()
-    grid_cnn.cell_loss(model, to_tensor(few.pictures[:16]), grid_cnn.labels(few.scenes[:16])).backward()
-    assert {name for name, weight in model.named_parameters() if weight.grad.abs().max() == 0} == set()
-
-
 def test_a_region_of_the_grid_sees_forty_one_pixels():
     torch.manual_seed(0)
     pictures = torch.randn(8, 3, 64, 64, requires_grad=True)
@@ -103,69 +91,14 @@ def test_a_region_of_the_grid_sees_forty_one_pixels():
     assert [rows.min(), rows.max(), columns.min(), columns.max()] == [12, 52, 12, 52]
 
 
-# --- the recipes and the checkpoint -------------------------------------------------------------------------------
-
-
-def test_labels_and_loss_equal_a_loop(few):
-    targets = grid_cnn.labels(few.scenes[:4])
-    for scene, rows in zip(few.scenes, targets, strict=False):
-        expected = torch.zeros(3, 64, dtype=torch.long)
-        for thing in scene.things:
-            cell = thing.y // 8 * 8 + thing.x // 8
-            numbers = (shapes.SHAPES.index(thing.shape), list(shapes.COLOURS).index(thing.colour))
-            expected[:, cell] = torch.tensor([*numbers, list(shapes.SIZES).index(thing.size)]) + 1
-        assert torch.equal(rows, expected)
-    torch.manual_seed(0)
-    model, pictures = GridCNN().eval(), to_tensor(few.pictures[:4])
-    logits = model.head(model(pictures).unpooled)
-    parts = zip((0, 5, 14), (5, 14, 17), targets.unbind(dim=1), strict=True)
-    slow = sum(-logits[..., a:b].log_softmax(-1).gather(-1, t[..., None]).mean() for a, b, t in parts)
-    torch.testing.assert_close(grid_cnn.cell_loss(model, pictures, targets), slow)
-
-
-def test_training_repeats_from_its_seed_and_learns(few):
-    targets, runs = grid_cnn.labels(few.scenes), []
-    for seed in (1, 1, 2):
-        torch.manual_seed(0)
-        model = GridCNN(dim=16)
-        runs.append(grid_cnn.train_cells(model, few.pictures, targets, epochs=4, seed=seed))
-        assert not model.training
-    assert runs[0] == runs[1] != runs[2]
-    assert len(runs[0]) == 8 and runs[0][-1] < 0.8 * runs[0][0]
-
-
-def test_the_shipped_grid_tells_nearly_all_things_and_is_frozen(few):
-    model = trained_grid_cnn()
-    assert grid_cnn.things_right(model, few.pictures, grid_cnn.labels(few.scenes)) >= 0.995
-    assert not model.training and not any(weight.requires_grad for weight in model.parameters())
-    torch.manual_seed(0)
-    assert grid_cnn.things_right(GridCNN().eval(), few.pictures, grid_cnn.labels(few.scenes)) < 0.1
-
-
-def test_the_checkpoint_says_how_it_was_made_and_what_it_reaches():
-    with safetensors.safe_open(CHECKPOINTS / "grid_cnn.safetensors", framework="pt") as opened:
-        notes = opened.metadata()
-    assert notes["command"] == '"python -m experiments.grid_cnn"'
-    assert float(notes["test"]) > 0.999 and 0.6 < float(notes["compositional"]) < 0.8
-
-
-def test_the_comparison_has_a_row_for_each_run(few, monkeypatch):
-    runs = (("short", "GridCNN", GridCNN, 1, 6e-3), ("short", "SmallViT", SmallViT, 2, 2e-3))
-    monkeypatch.setattr(compare_encoders, "RUNS", runs)
-    table = compare_encoders.compare(few, few, range(2))
-    assert table["encoder"].tolist() == ["GridCNN"] * 2 + ["SmallViT"] * 2 and table["seed"].tolist() == [0, 1] * 2
-    assert table["epochs"].tolist() == [1, 1, 2, 2] and (table["cpu_seconds"] > 0).all()
-    assert table["things_right"].between(0, 1).all()
-
-
 # --- attribute by attribute ---------------------------------------------------------------------------------------
 
 
 def test_the_colour_half_cannot_know_form(few):
     encoder, rng = trained_attribute_cnn(), np.random.default_rng(0)
     pictures = few.pictures[:2]
-    cells = pictures.reshape(2, 8, 8, 8, 8, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 64, 64, 3)
-    shuffled = cells[:, :, rng.permutation(64)]  # the pixels of each cell in another order
+    blocks = pictures.reshape(2, 8, 8, 8, 8, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 64, 64, 3)
+    shuffled = blocks[:, :, rng.permutation(64)]  # the pixels of each cell in another order
     shuffled = shuffled.reshape(2, 8, 8, 8, 8, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 64, 64, 3)
     before, after = (encoder(to_tensor(each)).unpooled for each in (pictures, shuffled))
     form = AttributeCNN.FORM
@@ -180,33 +113,12 @@ def test_mixed_colours_are_rotated_or_mirrored_pixels():
     assert not torch.allclose(mixed, pictures, atol=0.05)
 
 
-def test_colour_is_not_asked_of_empty_cells(few):
-    targets, plain = (module.labels(few.scenes[:2]) for module in (attribute_cnn, grid_cnn))
-    empty = plain[:, 0] == 0
-    assert (targets[:, 1][empty] == attribute_cnn.LEFT_OUT).all()
-    assert torch.equal(targets[:, 1][~empty], plain[:, 1][~empty]) and torch.equal(targets[:, [0, 2]], plain[:, [0, 2]])
-    model, pictures = AttributeCNN().eval(), to_tensor(few.pictures[:2])
-    parts = model.cell_logits(model(pictures).unpooled)
-    asked = [torch.ones_like(empty), ~empty, torch.ones_like(empty)]
-    expected = sum(
-        F.cross_entropy(part[use], plain[:, n][use])
-        for n, (part, use) in enumerate(zip(parts.values(), asked, strict=True))
-    )
-    torch.testing.assert_close(grid_cnn.cell_loss(model, pictures, targets), expected)
-
-
 def test_colours_are_mixed_for_form_in_training_alone(few):
     model, pictures = AttributeCNN(), to_tensor(few.pictures[:4])
     for mode, same in ((False, True), (True, False)):
         first, again = (model.train(mode)(pictures).unpooled for _ in range(2))
         assert torch.allclose(first[..., : model.FORM], again[..., : model.FORM], atol=1e-4) == same
         torch.testing.assert_close(first[..., model.FORM :], again[..., model.FORM :])
-
-
-def test_the_shipped_attribute_cnn_knows_pairs_it_never_saw():
-    encoder, data = trained_attribute_cnn(), shapes.split("compositional", pictures=100)
-    assert grid_cnn.things_right(encoder, data.pictures, grid_cnn.labels(data.scenes)) > 0.95
-    assert grid_cnn.things_right(trained_grid_cnn(), data.pictures, grid_cnn.labels(data.scenes)) < 0.8
 
 
 # --- EfficientNet -------------------------------------------------------------------------------------------------

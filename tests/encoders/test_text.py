@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from course_utils.datasets import emoji
-from course_utils.encoders import MiniLM, TextTransformer, mean_pool
+from course_utils.encoders import MiniLM, mean_pool
 from course_utils.encoders.text import wordpiece
 
 TEXTS = ["a dog", "the quick brown fox jumps over the lazy dog", "banana"]
@@ -59,27 +59,6 @@ def test_the_mean_leaves_padding_out():
 
 def test_the_mean_of_nothing_is_zero():
     assert mean_pool(torch.ones(1, 2, 3), torch.zeros(1, 2, dtype=torch.bool)).eq(0).all()
-
-
-# --- the small Transformer ----------------------------------------------------------------------------------------
-
-
-def test_padding_does_not_change_what_a_text_means():
-    torch.manual_seed(0)
-    encoder = TextTransformer(words=10, dim=16).eval()
-    alone = torch.tensor([[2, 3, 4]])
-    padded = torch.tensor([[2, 3, 4, 0, 0], [5, 6, 7, 8, 9]])
-    torch.testing.assert_close(
-        encoder(padded, padded > 0).pooled[:1], encoder(alone, alone > 0).pooled, rtol=1e-5, atol=1e-6
-    )
-
-
-def test_the_order_of_words_matters_to_the_transformer():
-    torch.manual_seed(0)
-    encoder = TextTransformer(words=10, dim=16).eval()
-    words = torch.tensor([[2, 3, 4], [4, 3, 2]])
-    one, other = encoder(words, words > 0).pooled
-    assert (one - other).abs().max() > 1e-3
 
 
 # --- MiniLM -------------------------------------------------------------------------------------------------------

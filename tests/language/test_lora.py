@@ -117,7 +117,7 @@ def test_an_adapter_of_other_settings_is_refused(tmp_path, settings):
     lora.save_adapter(adapted(), path)
     other = adapted(**settings)
     before = logits(other)
-    with pytest.raises(checkpoints.CheckpointError, match="add_lora anew"):
+    with pytest.raises(checkpoints.CheckpointError, match="Call add_lora with those settings"):
         lora.load_adapter(other, path)
     torch.testing.assert_close(logits(other), before, rtol=0, atol=0)
 
@@ -139,7 +139,7 @@ def test_misuse_is_named():
         lora.add_lora(adapted(), TARGETS)
     with pytest.raises(ValueError, match="no LoRA in the model to merge"):
         lora.merge_lora(llama())
-    with pytest.raises(ValueError, match="Put it in with add_lora"):
+    with pytest.raises(ValueError, match="Call add_lora first"):
         lora.save_adapter(llama(), "nowhere.safetensors")
     with pytest.raises(ValueError, match="rank of 9 does not fit"):
         lora.LoRALinear(nn.Linear(8, 30), rank=9, alpha=1)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from course_utils.datasets import shapes
+from course_utils.datasets.shapes.curriculum import REPLACED_TYPES
 from course_utils.datasets.vqa import PAD, to_tensor
 from course_utils.encoders.image import trained_grid_cnn
 from course_utils.reasoning import grid
@@ -52,7 +53,7 @@ def test_a_batch_holds_what_its_rows_say(data):
 
 
 def test_batches_come_in_an_order_that_the_epoch_decides(data):
-    batches = grid.Batches(data, pictures=4, shuffle=True, seed=1)
+    batches = grid.Batches(data, batch_size=4, shuffle=True, seed=1)
     assert len(batches) == 2
     first, again = ([batch["question_ids"] for batch in batches] for _ in range(2))
     batches.set_epoch(1)
@@ -63,7 +64,7 @@ def test_batches_come_in_an_order_that_the_epoch_decides(data):
 
 def test_impossible_batches_are_refused(data):
     with pytest.raises(ValueError, match="at least 1"):
-        grid.Batches(data, pictures=0)
+        grid.Batches(data, batch_size=0)
 
 
 # --- a curriculum -------------------------------------------------------------------------------------------------
@@ -86,18 +87,18 @@ def test_stepping_stones_replace_two_types_and_no_other(training):
     for number, kind in enumerate(training.types):
         same = torch.equal(stones.answers[:, number], training.answers[:, number])
         same_words = torch.equal(stones.words[:, number, :longest], training.words[:, number])
-        assert (same and same_words) == (kind not in grid.REPLACED)
+        assert (same and same_words) == (kind not in REPLACED_TYPES)
     scenes = shapes.split("train", pictures=6).scenes
-    for kind in grid.REPLACED:
+    for kind in REPLACED_TYPES:
         place = training.types.index(kind)
         for picture, scene in enumerate(scenes):
             program = shapes.parse(stones.vocabulary.decode(stones.words[picture, place]) + "?")
             assert shapes.execute(program, scene) == shapes.ANSWERS[stones.answers[picture, place]]
 
 
-def test_a_curriculum_begins_with_its_stones(training):
+def test_a_curriculum_begins_with_its_stepping_stones(training):
     stones = grid.stepping_stones(training)
-    batches = grid.Curriculum(stones, training, epochs=2, pictures=6, seed=1)
+    batches = grid.Curriculum(stones, training, epochs=2, batch_size=6, seed=1)
     answers = []
     for epoch in range(3):
         batches.set_epoch(epoch)

@@ -1,22 +1,14 @@
-"""The LSTM by hand and the LSTM reasoner, held against torch's cells and against slow loops."""
+"""The LSTM reasoner, held against a slow loop over questions without padding."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
 from course_utils.encoders import Encoded
 from course_utils.reasoning import grid
 from course_utils.reasoning.ladder import RUNGS
-from course_utils.reasoning.reasoners import (
-    GridVQA,
-    LSTMReasoner,
-    lstm_cell,
-    read_both_ways,
-    run_by_hand,
-    state_at_last_word,
-)
+from course_utils.reasoning.reasoners import GridVQA, LSTMReasoner, state_at_last_word
 
 LENGTHS = (1, 4, 11, 2)
 
@@ -27,46 +19,6 @@ def sentences():
     torch.manual_seed(0)
     mask = torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]
     return torch.randn(4, max(LENGTHS), 6), mask
-
-
-def test_one_step_equals_torchs_cell():
-    torch.manual_seed(0)
-    theirs = nn.LSTMCell(5, 7)
-    x, hidden, cell = torch.randn(3, 5), torch.randn(3, 7), torch.randn(3, 7)
-    step = lstm_cell(x, hidden, cell, theirs.weight_ih, theirs.weight_hh, theirs.bias_ih + theirs.bias_hh)
-    expected = theirs(x, (hidden, cell))
-    torch.testing.assert_close(step[:2], expected)
-    for gate in (step.input_gate, step.forget_gate, step.output_gate):
-        assert gate.shape == (3, 7) and gate.min() > 0 and gate.max() < 1
-
-
-def test_an_open_memory_keeps_and_a_closed_one_forgets():
-    zeros, memory = torch.zeros(1, 1), torch.tensor([[0.7]])
-    for forget_row, kept in ((20.0, 0.7), (-20.0, 0.0)):
-        bias = torch.tensor([-20.0, forget_row, 1.0, 20.0])  # writes nothing
-        step = lstm_cell(zeros, zeros, memory, torch.zeros(4, 1), torch.zeros(4, 1), bias)
-        torch.testing.assert_close(step.cell, torch.tensor([[kept]]))
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 6), (3, 11, 6), (2, 3, 5, 6)])
-def test_a_whole_run_equals_torchs_lstm(shape):
-    torch.manual_seed(1)
-    lstm, x = nn.LSTM(6, 8, batch_first=True), torch.randn(shape)
-    steps = run_by_hand(lstm, x)
-    states, (_, cell) = lstm(x.view(-1, *shape[-2:]))
-    torch.testing.assert_close(steps.hidden, states.view(*shape[:-1], 8))
-    torch.testing.assert_close(steps.cell[..., -1, :].flatten(0, -2), cell[0])
-
-
-@pytest.mark.parametrize("options", [{"num_layers": 2}, {"bidirectional": True}, {"proj_size": 2}, {"bias": False}])
-def test_what_cannot_be_run_by_hand_is_refused(options):
-    with pytest.raises(ValueError, match="one layer and one direction"):
-        run_by_hand(nn.LSTM(6, 8, batch_first=True, **options), torch.randn(1, 3, 6))
-
-
-def test_no_step_is_refused():
-    with pytest.raises(ValueError, match="at least one word"):
-        run_by_hand(nn.LSTM(6, 8, batch_first=True), torch.randn(2, 0, 6))
 
 
 # --- padding ------------------------------------------------------------------------------------------------------
@@ -89,15 +41,6 @@ def test_a_question_without_words_or_with_words_behind_padding_is_refused(senten
         state_at_last_word(states, mask.flip(1))
 
 
-def test_both_directions_of_a_batch_equal_each_sentence_alone(sentences):
-    x, mask = sentences
-    lstm = nn.LSTM(6, 8, batch_first=True, bidirectional=True)
-    both = read_both_ways(lstm, x, mask)
-    for row, length in enumerate(LENGTHS):
-        states, _ = lstm(x[row : row + 1, :length])  # no padding at all
-        torch.testing.assert_close(both[row], torch.cat([states[0, -1, :8], states[0, 0, 8:]]))
-
-
 # --- the reasoner -------------------------------------------------------------------------------------------------
 
 
@@ -118,8 +61,8 @@ def test_the_reasoner_is_a_look_for_each_word_and_then_an_lstm(asked):
         picture, row = divmod(number, 2)
         words = reasoner.word_norm(question.unpooled[picture, row, :length])
         seen = [reasoner.look(word[None], regions[picture])[0][0] for word in words]
-        steps = run_by_hand(reasoner.lstm, reasoner.aligned_norm(words + torch.stack(seen)))
-        torch.testing.assert_close(out[picture, row], reasoner.state_norm(steps.hidden[-1]))
+        states, _ = reasoner.lstm(reasoner.aligned_norm(words + torch.stack(seen)))  # without padding
+        torch.testing.assert_close(out[picture, row], reasoner.state_norm(states[-1]))
 
 
 def test_padding_changes_nothing(asked):

@@ -8,7 +8,7 @@ from torch import nn
 
 from course_utils.alignment.attention import MultiHeadCrossAttention, attention_rollout
 from course_utils.encoders import Encoded
-from course_utils.reasoning.reasoners import JointReasoner, RelativeAttention, TransformerLayer, TransformerReasoner
+from course_utils.reasoning.reasoners import RelativeAttention, TransformerLayer, TransformerReasoner
 
 DIM, HEADS, SIDE = 16, 4, 3
 
@@ -117,16 +117,6 @@ def test_a_layer_equals_torchs(pre_norm):
     torch.testing.assert_close(ours(states, mask)[0][mask], expected[mask], rtol=1e-4, atol=1e-5)
 
 
-def test_joint_attention_looks_at_every_word_and_region_but_not_at_padding(inputs):
-    question, regions = inputs
-    state, weights = JointReasoner(DIM, HEADS, layers=2).eval().reason(question, regions)
-    positions = 1 + 5 + SIDE * SIDE
-    assert state.shape == (2, 3, DIM) and weights.shape == (2, 3, 2, HEADS, positions, positions)
-    words = weights[..., 1:6]
-    padded = ~question.mask[:, :, None, None, None].expand(words.shape)
-    assert (words[padded] == 0).all() and (words[~padded] > 0).all()
-
-
 def test_rollout_of_one_layer_is_half_its_weights_and_half_itself():
     weights = torch.randn(1, 2, 4, 4).softmax(dim=-1)
     torch.testing.assert_close(attention_rollout(weights), 0.5 * torch.eye(4) + 0.5 * weights[0].mean(dim=0))
@@ -144,5 +134,5 @@ def test_rollout_follows_a_path_through_two_layers():
 def test_rollout_refuses_what_it_cannot_roll():
     with pytest.raises(ValueError, match="kept is 1.5"):
         attention_rollout(torch.ones(1, 1, 2, 2), kept=1.5)
-    with pytest.raises(ValueError, match="2 positions look at 3"):
+    with pytest.raises(ValueError, match="2 queries read 3"):
         attention_rollout(torch.ones(1, 1, 2, 3))

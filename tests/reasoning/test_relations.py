@@ -7,19 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from course_utils.datasets import sort_of_clevr as soc
 from course_utils.encoders import Encoded
 from course_utils.reasoning.reasoners import GridVQA
-from course_utils.reasoning.relations import (
-    AnchoredRelationNetwork,
-    BusiestRegions,
-    CodedVQA,
-    FewerPairs,
-    FiLM,
-    FourConvolutions,
-    RegionsMLP,
-    RelationNetwork,
-)
+from course_utils.reasoning.relations import AnchoredRelationNetwork, FiLM, RelationNetwork, SparseRelationNetwork
+from experiments.measure_sort_of_clevr import RegionsMLP
 
 DIM = 16
 
@@ -35,7 +26,7 @@ def inputs():
 
 PARTS = {
     "relation network": lambda: RelationNetwork(DIM, hidden=8),
-    "over the busiest": lambda: FewerPairs(BusiestRegions(5), RelationNetwork(DIM, hidden=8)),
+    "sparse relation network": lambda: SparseRelationNetwork(DIM, count=5, hidden=8),
     "anchored": lambda: AnchoredRelationNetwork(DIM, hidden=8),
     "FiLM": lambda: FiLM(DIM, width=8, blocks=2, side=4),
     "MLP": lambda: RegionsMLP(16, DIM, hidden=8),
@@ -117,35 +108,30 @@ def test_an_anchored_network_pairs_every_region_with_where_the_question_looks(in
 def test_the_order_of_the_regions_does_not_matter_to_a_relation_network_but_to_an_mlp(inputs):
     question, regions = inputs
     mixed = regions[:, torch.randperm(16)]
-    for name in ("relation network", "over the busiest", "anchored"):
+    for name in ("relation network", "sparse relation network", "anchored"):
         part = PARTS[name]()
         torch.testing.assert_close(part(question, mixed), part(question, regions), rtol=1e-4, atol=1e-5)
     part = PARTS["MLP"]()
     assert not torch.allclose(part(question, mixed), part(question, regions), atol=1e-3)
 
 
-def test_an_mlp_over_all_regions_is_one_over_everything_side_by_side(inputs):
-    question, regions = inputs
-    part = RegionsMLP(16, DIM, hidden=8, layers=1)
-    together = torch.cat([regions.flatten(1)[:, None].expand(-1, 3, -1), question.pooled], dim=-1)
-    first = torch.cat([part.seen.weight, part.asked.weight], dim=1)
-    expected = part.layers[0](F.linear(together, first, part.seen.bias).relu()).relu()
-    torch.testing.assert_close(part(question, regions), expected)
-
-
-def test_the_busiest_regions_are_those_that_are_not_empty():
+def test_a_sparse_relation_network_keeps_the_regions_that_are_not_empty(inputs):
+    question, _ = inputs
     empty, kept = torch.randn(DIM), torch.tensor([[1, 7, 12], [0, 3, 15]])
     regions = empty + 0.01 * torch.randn(2, 16, DIM)
     for picture, numbers in enumerate(kept):
         regions[picture, numbers] = torch.randn(3, DIM)
-    part = BusiestRegions(3)
-    assert torch.equal(part.chosen(regions).sort().values, kept)
-    torch.testing.assert_close(part(regions)[1].sum(dim=0), regions[1, [0, 3, 15]].sum(dim=0))
+    part = SparseRelationNetwork(DIM, count=3)
+    for picture, numbers in enumerate(kept):
+        selected = part.select(regions)[picture]
+        assert {tuple(one) for one in selected.tolist()} == {tuple(one) for one in regions[picture, numbers].tolist()}
+    few = regions.gather(1, kept[..., None].expand(-1, -1, DIM))
+    torch.testing.assert_close(part(question, regions), RelationNetwork.forward(part, question, few))
 
 
 def test_more_regions_than_there_are_cannot_be_kept():
     with pytest.raises(ValueError, match="12 regions cannot be kept of 9"):
-        BusiestRegions(12)(torch.randn(1, 9, DIM))
+        SparseRelationNetwork(DIM, count=12).select(torch.randn(1, 9, DIM))
 
 
 def test_film_shares_what_the_question_does_not_touch_yet(inputs):
@@ -155,41 +141,18 @@ def test_film_shares_what_the_question_does_not_touch_yet(inputs):
     film = part.film(question.pooled)  # (2, 3, 2 blocks · 2 · 8)
     for picture in range(2):
         for asked in range(3):
-            maps = part.enter(regions[picture]).relu().T.reshape(1, 8, 4, 4)
+            maps = part.project_in(regions[picture]).relu().T.reshape(1, 8, 4, 4)
             for block in range(2):
                 scale, shift = film[picture, asked].view(2, 2, 8)[block]
                 seen = part.norms[block](part.convolutions[block](maps))
                 maps = maps + F.relu((1 + scale).view(1, 8, 1, 1) * seen + shift.view(1, 8, 1, 1))
-            expected = part.leave(maps.flatten(2).max(dim=2).values)[0]
+            expected = part.project_out(maps.flatten(2).max(dim=2).values)[0]
             torch.testing.assert_close(part(question, regions)[picture, asked], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_four_convolutions_make_twenty_five_regions_in_order():
-    encoder = FourConvolutions(dim=8).eval()
-    empty = torch.ones(1, 3, 75, 75)
-    spot = empty.clone()
-    spot[:, :, 20, 67] = -1.0  # the second row of regions of 15 pixels, the fifth column
-    pooled, unpooled, mask = encoder(empty)
-    assert unpooled.shape == (1, 25, 8) and mask.all()
-    torch.testing.assert_close(pooled, unpooled.mean(dim=1))
-    changed = (encoder(spot).unpooled - unpooled).abs().sum(dim=-1).view(5, 5)
-    assert changed[1, 4] > 0 and changed[:, :3].max() == 0 and changed[3:].max() == 0
-
-
-def test_coded_vqa_takes_a_batch_of_sort_of_clevr():
-    data = soc.split("train", pictures=3)
-    batch = data.batch(torch.arange(3))
-    model = CodedVQA(soc.CODE, len(soc.ANSWERS), RelationNetwork(DIM, hidden=8), 8, dim=DIM)
-    logits = model(batch)
-    assert logits.shape == (60, len(soc.ANSWERS))
-    model.eval()
-    alone = model(data.batch(torch.tensor([1])))
-    torch.testing.assert_close(model(batch)[20:40], alone, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["over the busiest", "FiLM"])
+@pytest.mark.parametrize("name", ["sparse relation network", "FiLM"])
 def test_they_are_rungs_of_the_ladder_too(name):
-    align = {"FiLM": FiLM(DIM, width=8), "over the busiest": FewerPairs(BusiestRegions(6), RelationNetwork(DIM, DIM))}
+    align = {"FiLM": FiLM(DIM, width=8), "sparse relation network": SparseRelationNetwork(DIM, 6, DIM)}
     model = GridVQA(words=10, answers=4, align=align[name], out=DIM, dim=DIM, region_dim=12)
     words = torch.randint(1, 10, (2, 3, 5))
     batch = {"regions": torch.randn(2, 64, 12), "words": words, "word_mask": words > 0}

@@ -1,4 +1,4 @@
-"""A clone of the course, as somebody gets who has nothing else, and the wheel that is built from it."""
+"""A clone of the course, and the wheel that is built from it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def clone(folder: Path) -> Path:
-    """A git repository in ``folder`` with one commit: the tracked files, as they are now."""
+    """Make a git repository in ``folder`` with one commit: the tracked files as they are now."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).exists():
@@ -24,8 +24,8 @@ def clone(folder: Path) -> Path:
 
 
 def wheel(source: Path, folder: Path) -> Path:
-    """The wheel of a clone, built with this environment's hatchling and without a network."""
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--wheel-dir", str(folder)]
-    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(source)], check=True)
+    """Build the wheel of a clone with this environment's hatchling, without a network."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
     (built,) = folder.glob("*.whl")
     return built

@@ -14,7 +14,10 @@ from course_utils.vlm import finetune
 
 if __name__ == "__main__":
     llm.load, llm.fast_dtype = small_llm.load, lambda *_: small_llm.torch.float32
-    config = finetune.Config(worlds={"shapes": 1}, enter=1, rank=4, pictures=6, parts=2, passes=3, learning_rate=1e-2)
+    config = finetune.Config(
+        worlds={"shapes": 1}, join_layer=1, rank=4, pictures_per_batch=6, evaluations_per_epoch=2, epochs=3,
+        learning_rate=1e-2,
+    )  # fmt: skip
     accelerator = Accelerator(cpu=True)
     folder = Path(sys.argv[2]) if len(sys.argv) > 2 else None
     model, history = finetune.train(

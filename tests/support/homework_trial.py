@@ -1,12 +1,12 @@
-"""Try homework out, without a kernel: solutions pass every check, the stub and plausible wrong answers fail.
+"""Try homework without a kernel: solutions must pass every check, the stub and plausible wrong answers must fail.
 
-Run as ``python tests/support/homework_trial.py SOURCE...`` it prints, as JSON, the problems of each source and its CPU seconds.
+``python tests/support/homework_trial.py SOURCE...`` prints the problems and CPU seconds of each source, as JSON.
 All cells of a source share one namespace, as in a kernel. Before a solution runs, the stub and each wrong answer run
-in its place; afterwards variables, their contents and the random generators are put back.
+in its place; then variables, their contents and the random generators are restored.
 
 The wrong answers of a source are in ``tests/wrong_answers/<its name>.py``. Each begins with a line
 ``# %% grade_id: what is wrong with it`` and replaces the whole solution cell. With ``(hidden)`` after the grade_id it
-may pass what learners see, and must fail the hidden tests.
+may pass the visible checks, but must fail the hidden tests.
 """
 
 from __future__ import annotations

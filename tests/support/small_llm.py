@@ -8,7 +8,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from course_utils import vlm
 from course_utils.language import llm
 from course_utils.vlm.conversations import question_turn
-from course_utils.vlm.worlds import World
+from course_utils.vlm.worlds import EncodedWorld
 
 COLOURS = ("red", "green", "blue")
 
@@ -26,7 +26,7 @@ def load(dtype: torch.dtype = torch.float32):
     return model.to(dtype), AutoTokenizer.from_pretrained(llm.folder(), local_files_only=True)
 
 
-def world(pictures: int = 24, seed: int = 0, name: str = "colours") -> World:
+def world(pictures: int = 24, seed: int = 0, name: str = "colours") -> EncodedWorld:
     """Pictures of one colour, which all cells show; two questions to each."""
     generator = torch.Generator().manual_seed(seed)
     which = torch.randint(len(COLOURS), (pictures,), generator=generator)
@@ -39,4 +39,4 @@ def world(pictures: int = 24, seed: int = 0, name: str = "colours") -> World:
         ]
         for one in which.tolist()
     ]
-    return World(name, (signs[which][:, None] + 0.3 * noise).half(), turns)
+    return EncodedWorld(name, (signs[which][:, None] + 0.3 * noise).half(), turns)

@@ -1,8 +1,7 @@
-"""The driver's parts that need no browser. What it catches in one is shown by in_browser.py (`make browser`)."""
+"""The parts of tools.browser that need no browser; tests/in_browser.py (`make browser`) tests the rest in one."""
 
 from __future__ import annotations
 
-import builtins
 import contextlib
 import subprocess
 import sys
@@ -26,13 +25,13 @@ def test_without_a_browser_one_line_says_what_to_install(no_programs):
     assert "\n" not in str(error.value)
 
 
-def test_a_wrong_wish_is_told(no_programs, monkeypatch):
+def test_a_wrong_course_browser_is_reported(no_programs, monkeypatch):
     monkeypatch.setenv("COURSE_BROWSER", "netscape")
-    with pytest.raises(browser.BrowserError, match="COURSE_BROWSER=netscape is no program"):
+    with pytest.raises(browser.BrowserError, match="COURSE_BROWSER=netscape is not a program"):
         browser.find_browser()
 
 
-def test_a_wish_comes_before_playwrights_own_and_that_before_the_systems(monkeypatch, tmp_path):
+def test_course_browser_comes_before_playwrights_own_and_that_before_the_systems(monkeypatch, tmp_path):
     monkeypatch.delenv("COURSE_BROWSER", raising=False)
     monkeypatch.setattr(browser.shutil, "which", lambda name: f"/usr/bin/{name}")
     bundled = tmp_path / "chrome"
@@ -41,29 +40,6 @@ def test_a_wish_comes_before_playwrights_own_and_that_before_the_systems(monkeyp
     assert browser.find_browser(str(bundled)) == str(bundled)
     monkeypatch.setenv("COURSE_BROWSER", "firefox")
     assert browser.find_browser(str(bundled)) == "firefox"
-
-
-def test_without_playwright_one_line_says_how_to_get_it(monkeypatch):
-    imported = builtins.__import__
-
-    def refuse(name, *rest):
-        if name.startswith("playwright"):
-            raise ImportError(name)
-        return imported(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(browser.BrowserError, match="playwright is missing: `make browser` installs it"):
-        browser.chromium().__enter__()
-
-
-def test_notebooks_are_found_or_missed(tmp_path):
-    for name in ("02_b.ipynb", "01_a.ipynb", "readme.md"):
-        (tmp_path / name).touch()
-    assert [path.name for path in browser.notebooks_in([tmp_path])] == ["01_a.ipynb", "02_b.ipynb"]
-    for wrong in (tmp_path / "03_c.ipynb", tmp_path / "empty"):
-        (tmp_path / "empty").mkdir(exist_ok=True)
-        with pytest.raises(browser.BrowserError, match=f"No notebook: .*{wrong.name}"):
-            browser.notebooks_in([wrong])
 
 
 def test_the_page_starts_without_outputs():
@@ -102,10 +78,10 @@ def test_which_notebooks_mean_to_show_a_control(source, needed):
     assert browser.needs_a_control([{"code": True, "source": source}]) is needed
 
 
-def test_what_belongs_to_no_cell_is_told_but_not_jupyterlabs_knock():
-    knock = "No such comm target registered: jupyter.widget.control\n[W] No such comm: 02cd9c81\n"
-    assert browser.outside_problems([knock, "ValueError: planted\n"]) == [
-        "outside of any cell, the kernel said: ValueError: planted"
+def test_errors_outside_of_cells_are_reported_except_jupyterlabs_probe():
+    probe = "No such comm target registered: jupyter.widget.control\n[W] No such comm: 02cd9c81\n"
+    assert browser.outside_problems([probe, "ValueError: planted\n"]) == [
+        "outside of any cell, the kernel wrote: ValueError: planted"
     ]
 
 
@@ -124,7 +100,7 @@ traitlets.traitlets.TraitError: out of range
     ]
 
 
-def test_what_was_not_found_is_named():
+def test_a_missing_resource_is_named():
     missing = "Failed to load resource: the server responded with a status of 404 (Not Found)"
     said = browser.logged(missing, {"url": "http://127.0.0.1:8888/api/x?token=1"})
     assert said == f"the page logged: {missing} (/api/x)"
@@ -137,7 +113,7 @@ def test_a_port_is_free():
         probe.bind(("127.0.0.1", port))
 
 
-def test_a_server_that_does_not_start_is_told(monkeypatch, tmp_path):
+def test_a_server_that_does_not_start_is_reported(monkeypatch, tmp_path):
     started = subprocess.Popen
     failing = [sys.executable, "-c", "print('planted: no room'); raise SystemExit(1)"]
     monkeypatch.setattr(browser.subprocess, "Popen", lambda command, **options: started(failing, **options))
@@ -158,9 +134,9 @@ class FakePage:
         self.pressed.append(key)
 
     def evaluate(self, program, *_):
-        if program == browser.VALUE:
+        if program == "course.value":
             return len(self.pressed) if self.answers_keys else 0
-        return self.shown(self.pressed) if program == browser.SHOWN else None
+        return self.shown(self.pressed) if program == "course.shown" else None
 
     def focus(self, selector):
         assert selector == '[data-course="2-0"]'
@@ -173,7 +149,7 @@ def move(shown, kind="slider", answers_keys=True):
     page = FakePage(shown, answers_keys)
     problems = []
     notebook = browser.NotebookPage(page, problems, None, "name")
-    notebook.changed = lambda cell, before: page.evaluate(browser.SHOWN) != before
+    notebook.changed = lambda cell, before: page.evaluate("course.shown") != before
     return notebook.move(browser.Control(2, 0, kind, "number")), page.pressed, problems
 
 
@@ -190,10 +166,10 @@ def test_a_control_that_does_nothing_is_tried_in_every_way():
     assert not moved and set(pressed) == {"ArrowRight", "ArrowLeft", "End", "Home"} and problems == []
 
 
-def test_a_control_that_keys_do_not_move_is_told():
+def test_a_control_that_keys_do_not_move_is_reported():
     moved, _, problems = move(lambda pressed: 0, answers_keys=False)
-    assert not moved and problems == ["cell 2, slider “number” does not answer to keys"]
+    assert not moved and problems == ["cell 2, slider “number” does not respond to keys"]
 
 
 def test_a_control_of_an_unknown_kind_does_not_pass_unnoticed():
-    assert move(lambda pressed: 0, kind="color")[2] == [f"cell 2, color “number” {browser.UNDRIVEN}"]
+    assert move(lambda pressed: 0, kind="color")[2] == [f"cell 2, color “number” {browser.UNKNOWN_KIND}"]

@@ -84,7 +84,7 @@ def _visible(cells):
 
 @pytest.fixture(scope="module")
 def trial():
-    """All sources tried out in one process: see homework_trial.py."""
+    """Try all sources in one process: see homework_trial.py."""
     command = [sys.executable, str(Path(__file__).parent.parent / "support" / "homework_trial.py"), *map(str, SOURCES)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False)
     assert done.returncode == 0, done.stderr
@@ -178,7 +178,7 @@ def test_cell_ids_stay_and_the_copy_is_the_same_each_time():
     assert homework.role(teacher.cells[1], "solution") and "BEGIN" in teacher.cells[1].source  # and it was not touched
 
 
-def test_a_solution_without_markers_goes_altogether():
+def test_a_solution_without_markers_is_removed_as_a_whole():
     solution, check = exercise()
     solution.source = "x = 1"
     assert copy_of(source(solution, check)).cells[1].source == homework.CODE_STUB
@@ -209,16 +209,16 @@ INCOMPLETE = {
     "no end": (change_text(exercise(), 0, "    ### END SOLUTION", ""), "'BEGIN SOLUTION' has no 'END SOLUTION'"),
     "no begin": (change_text(exercise(), 0, "    ### BEGIN SOLUTION\n", ""), "'END SOLUTION' has no partner"),
     "nested": (change_text(exercise(), 0, "END", "BEGIN"), "'BEGIN SOLUTION' has no"),
-    "unmarked solution": (change_meta(exercise(), 0, solution=False), "is not marked as one"),
-    "unmarked tests": ([*exercise(), new_code_cell(exercise()[1].source)], "not marked as a test"),
+    "unmarked solution": (change_meta(exercise(), 0, solution=False), "need 'solution': true"),
+    "unmarked tests": ([*exercise(), new_code_cell(exercise()[1].source)], "need 'grade': true"),
     "no check": (exercise()[:1], "the exercise double has no check"),
     "two in a row": ([exercise()[0], *exercise("triple")], "the exercise double has no check"),
     "no points": (change_meta(exercise(), 1, points=0), "without points"),
-    "no id": (change_meta(exercise(), 0, grade_id=""), "no grade_id"),
-    "a space": (change_meta(exercise(), 0, grade_id="a b"), "no grade_id of letters"),
+    "no id": (change_meta(exercise(), 0, grade_id=""), "needs a grade_id"),
+    "a space": (change_meta(exercise(), 0, grade_id="a b"), "needs a grade_id of letters"),
     "old version": (change_meta(exercise(), 0, schema_version=1), "version 1, not 3"),
-    "twice": ([*exercise(), *exercise()], "'double' is there twice"),
-    "all hidden": (change_text(exercise(), 1, "assert double(1) == 2\n", ""), "is hidden altogether"),
+    "twice": ([*exercise(), *exercise()], "'double' occurs twice"),
+    "all hidden": (change_text(exercise(), 1, "assert double(1) == 2\n", ""), "is all hidden"),
 }
 
 
@@ -229,7 +229,7 @@ def test_an_incomplete_source_is_refused(cells, said):
 
 
 def test_a_source_needs_a_title():
-    with pytest.raises(homework.HomeworkError, match="no title"):
+    with pytest.raises(homework.HomeworkError, match="not a title"):
         copy_of(new_notebook(cells=exercise()))
 
 
@@ -283,7 +283,7 @@ def test_a_tagged_function_becomes_an_exercise():
     assert nbformat.writes(made) == nbformat.writes(homework.from_lesson(tagged_lesson, "01_text_encoders.ipynb"))
 
 
-def test_of_a_class_the_methods_are_left_open_and_not_its_construction():
+def test_the_methods_of_a_class_are_left_open_except_its_constructor():
     text = "class A:\n    def __init__(self):\n        self.x = 1\n\n    def get(self):\n        return self.x"
     assert homework.mark_solutions(text).count("BEGIN SOLUTION") == 1
     assert "        self.x = 1\n\n" in homework.mark_solutions(text)
@@ -308,7 +308,7 @@ TANGLED = {
     "points 0": ([tagged(FUNCTION, "homework", "points-0")], "1 or more"),
     "on text": ([tagged("x", "homework", kind=new_markdown_cell)], "belongs on a code cell"),
     "no check": ([tagged(FUNCTION, "homework")], "area has no cell tagged 'homework-checks'"),
-    "check first": ([tagged("x", "homework-checks")], "has no cell tagged 'homework' before it"),
+    "check first": ([tagged("x", "homework-checks")], "has no open exercise, tagged 'homework'"),
     "needs alone": ([tagged("x", "homework-needs")], "none tagged 'homework'"),
     "nothing to write": ([tagged("x = 1", "homework")], "no function to leave open.*BEGIN SOLUTION"),
     "one line": ([tagged("def f(): return 1", "homework")], "lines of its own"),
@@ -439,11 +439,11 @@ def move(copy):
 
 TRAPS = {
     "lost": (lose_metadata, r"double-tests has lost its nbgrader metadata \(cell 2\): the check would score 0 of 2"),
-    "deleted": (delete, "double-tests is not there"),
-    "twice": (duplicate, r"double is there 2 times \(cells 1, 2\).*Delete all but the one"),
+    "deleted": (delete, "double-tests is missing"),
+    "twice": (duplicate, r"double occurs 2 times \(cells 1, 2\).*Delete all but the one"),
     "damaged": (damage, r"double-tests \(cell 2\) lacks 'schema_version'"),
     "another type": (change_type, r"double \(cell 1\) has become a markdown cell"),
-    "another role": (change_role, r"double-tests \(cell 2\) has another 'grade'"),
+    "another role": (change_role, r"double-tests \(cell 2\): 'grade' in its metadata differs"),
     "moved": (move, "its cells were moved"),
 }
 
@@ -464,7 +464,7 @@ def test_honest_work_raises_no_problem():
     assert submitted(lambda copy: None) == []
 
 
-def test_what_nbgrader_deals_with_is_a_note():
+def test_what_nbgrader_handles_is_a_note():
     teacher = source()
     copy = copy_of(teacher)
     copy.cells[2].source = "pass"

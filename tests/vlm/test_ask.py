@@ -16,7 +16,9 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(llm, "load", small_llm.load)
         patch.setattr(llm, "fast_dtype", lambda *_: torch.float32)
-        config = finetune.Config(worlds={"shapes": 1}, enter=1, rank=4, pictures=6, parts=1, passes=1)
+        config = finetune.Config(
+            worlds={"shapes": 1}, join_layer=1, rank=4, pictures_per_batch=6, evaluations_per_epoch=1, epochs=1
+        )
         model, _ = finetune.train(config, [small_llm.world()], progress=False)
         path = tmp_path_factory.mktemp("model") / "model.safetensors"
         finetune.save(model, config, path)
@@ -38,19 +40,20 @@ def test_a_picture_of_any_kind_is_asked_and_described(trained, picture):
     assert isinstance(asker.describe(picture), str)
 
 
-def test_workings_are_told_when_asked_for(trained, picture, capsys, monkeypatch):
+def test_rationales_are_given_on_request(trained, picture, capsys, monkeypatch):
     monkeypatch.setattr("course_utils.vlm.VisionLanguageModel.complete", lambda *_, **__: ["red star, blue star: no"])
     asker = ask.Asker(trained)
     assert asker.ask(picture, ["is it red?"]) == ["no"]
-    assert asker.ask(picture, ["is it red?"], aloud=True) == ["red star, blue star: no"]
-    assert ask.main([picture, "is it red?", "--aloud", "--model", str(trained)]) == 0
-    assert capsys.readouterr().out == "red star, blue star: no\n"
+    assert asker.ask(picture, ["is it red?"], with_rationale=True) == ["red star, blue star: no"]
+    for option in ("--rationale", "--aloud"):  # the second is its former name
+        assert ask.main([picture, "is it red?", option, "--model", str(trained)]) == 0
+        assert capsys.readouterr().out == "red star, blue star: no\n"
 
 
 def test_questions_are_worded_as_the_worlds_word_theirs():
-    assert ask.as_asked("  What colour is\nthe star ") == "what colour is the star?"
-    assert ask.as_asked("is it red?") == "is it red?"
-    assert ask.as_asked(CAPTION_PROMPT) == CAPTION_PROMPT
+    assert ask.normalised("  What colour is\nthe star ") == "what colour is the star?"
+    assert ask.normalised("is it red?") == "is it red?"
+    assert ask.normalised(CAPTION_PROMPT) == CAPTION_PROMPT
 
 
 def test_the_program_answers_line_by_line(trained, picture, capsys):

@@ -1,16 +1,11 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from course_utils import checkpoints, vlm
-from course_utils.datasets import emoji_scenes
-from course_utils.language import llm
 from course_utils.vlm import bridges
-from experiments import bridges as recipe
 
 DIM, WIDTH = 12, 20
 
@@ -109,7 +104,7 @@ def test_blind_tokens_know_nothing_of_the_picture(features):
     torch.testing.assert_close(bridge(features), bridge(torch.zeros_like(features)))
 
 
-# --- looks inside the language model ----------------------------------------------------------------------------
+# --- attention inside the language model-------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -159,74 +154,3 @@ def test_the_looks_are_gone_after_an_error(layers, features):
     with pytest.raises(KeyError), bridge.inside(layers, features):
         raise KeyError("stopped")
     assert torch.equal(through(layers, states), plain)
-
-
-# --- the recipe that trains them on emoji scenes -----------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def described():
-    torch.manual_seed(0)
-    scenes = emoji_scenes.split("train", pictures=6)
-    return recipe.Described(scenes, torch.randn(6, 16, vlm.PictureReader.DIM).half())
-
-
-@pytest.fixture(scope="module")
-def language():
-    return llm.load(llm.fast_dtype())
-
-
-def test_cells_that_say_the_names_of_what_they_show_are_heard(language):
-    """An oracle names what stands alone in its cells; one that says the mean of all names does not."""
-    names = cell_names.EmojiNames(*language, enter=0)
-    data = {
-        split: recipe.Described(scenes, torch.arange(len(scenes.scenes)).view(-1, 1, 1))
-        for split in ("test", "unseen")
-        for scenes in [emoji_scenes.split(split, pictures=20)]
-    }
-    for split, side in (("test", "seen"), ("unseen", "unseen")):
-        said = torch.stack([names.cells(scene) for scene in data[split].scenes.scenes])
-        assert recipe.named_by_cells(lambda _, said=said: said, names, data[split])[side] > 0.95
-        mute = names.states.mean(dim=0).expand_as(said) + 1e-6 * torch.randn_like(said)
-        assert recipe.named_by_cells(lambda _, said=mute: said, names, data[split])[side] < 0.2
-
-
-def test_named_counts_exact_names_alone(described):
-    scenes = described.scenes.scenes[:2]
-    said = [emoji_scenes.caption(scenes[0]), "a thing and another"]
-    things = [len(scene.things) for scene in scenes]
-    assert recipe.named(said, scenes)["seen"] == pytest.approx(things[0] / sum(things))
-    assert np.isnan(recipe.named(said, scenes)["unseen"])
-
-
-def test_a_limited_run_goes_round_as_often_as_it_must(described, language):
-    seeing = vlm.VisionLanguageModel(*language, bridges.Blind(vlm.PictureReader.DIM, 576), 1)
-    batches = described.batches(seeing, pictures=4, shuffle=True)
-    limited = recipe.Limited(batches, 5)
-    assert [len(batch["ids"]) for batch in limited] == [4, 2, 4, 2, 4] and len(limited) == 5
-
-
-@pytest.mark.parametrize("name", ["linear, solved first", "gated cross-attention"])
-def test_two_steps_of_the_recipe(name, described, tmp_path, monkeypatch):
-    model, history = recipe.train(recipe.METHODS[name], described, seed=0, steps=2, pictures=2)
-    again, repeated = recipe.train(recipe.METHODS[name], described, seed=0, steps=2, pictures=2)
-    assert len(history.loss) == 2 and np.isfinite(history.loss).all()
-    np.testing.assert_allclose(history.loss, repeated.loss, rtol=1e-3)
-    assert np.isfinite(recipe.caption_loss(model, described))
-    monkeypatch.setattr(recipe, "CHECKPOINTS", tmp_path)
-    checkpoints.save_weights(vlm.compact(model), recipe.checkpoint(name))
-    loaded = recipe.trained(name)
-    for key, value in model.bridge.state_dict().items():
-        torch.testing.assert_close(loaded.bridge.state_dict()[key], value, rtol=1e-2, atol=1e-3)
-
-
-def test_a_gate_that_is_shut_begins_at_the_language_model_itself(described, language):
-    model, tokenizer = language
-    bridge = bridges.GatedCrossAttention(vlm.PictureReader.DIM, model.config.hidden_size)
-    seeing = vlm.VisionLanguageModel(model, tokenizer, bridge, recipe.ENTER)
-    batch = described.batches(seeing, pictures=2).batch([0, 1])
-    with torch.no_grad():
-        plain = model(batch["ids"], attention_mask=(batch["turn"] >= 0).long()).logits[batch["asks"]].float()
-        found = seeing(batch)  # after texts that were read ahead and kept in float16
-    assert (found.argmax(dim=-1) == plain.argmax(dim=-1)).float().mean() > 0.9
-    assert (found - plain).abs().mean() < 0.1

@@ -8,12 +8,12 @@ import small_llm
 import torch
 
 from course_utils import training
-from course_utils.datasets.vqa import NO_ANSWER, PAD, VisualQADataset, VisualQuestion
+from course_utils.datasets.vqa import PAD, VisualQADataset, VisualQuestion
 from course_utils.encoders.text import MiniLM
 from course_utils.vlm import PictureReader
-from course_utils.vlm.classifier import BertClassifier, FrozenWords, WordPieces, WorldBatches
+from course_utils.vlm.classifier import BertClassifier, CachedBert, WordPieces, WorldBatches
 from course_utils.vlm.conversations import caption_turn
-from course_utils.vlm.worlds import World
+from course_utils.vlm.worlds import EncodedWorld
 
 QUESTIONS = ("what colour is it?", "is it red?")
 ANSWERS = ("red", "green", "blue", "yes", "no")
@@ -25,7 +25,7 @@ def bert():
 
 
 def batches(bert, world, **options):
-    return WorldBatches([world], WordPieces(bert), FrozenWords(bert), ANSWERS, **options)
+    return WorldBatches([world], WordPieces(bert), CachedBert(bert), ANSWERS, **options)
 
 
 def test_pieces_are_those_of_bert_and_fit_the_data_set(bert):
@@ -39,7 +39,7 @@ def test_pieces_are_those_of_bert_and_fit_the_data_set(bert):
 
 
 def test_padding_changes_nothing_and_each_question_is_read_once(bert, monkeypatch):
-    words, pieces = FrozenWords(bert), WordPieces(bert)
+    words, pieces = CachedBert(bert), WordPieces(bert)
     rows = [torch.tensor(pieces.encode(text)) for text in QUESTIONS]
     padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
     states = words(padded)
@@ -54,7 +54,7 @@ def test_padding_changes_nothing_and_each_question_is_read_once(bert, monkeypatc
 
 def test_a_batch_holds_all_questions_of_its_pictures_and_no_captions(bert):
     world = small_llm.world(4)
-    world = World(world.name, world.features, [[caption_turn("a red thing"), *turns] for turns in world.turns])
+    world = EncodedWorld(world.name, world.features, [[caption_turn("a red thing"), *turns] for turns in world.turns])
     batch = batches(bert, world).batch(np.array([2, 0]))
     assert batch["picture_of"].tolist() == [0, 0, 1, 1] and torch.equal(batch["features"][0], world.features[2])
     expected = [turn.answer for index in (2, 0) for turn in world.turns[index][1:]]
@@ -62,13 +62,13 @@ def test_a_batch_holds_all_questions_of_its_pictures_and_no_captions(bert):
 
 
 def test_an_answer_that_is_not_on_the_list_has_no_number(bert):
-    found = WorldBatches([small_llm.world(6)], WordPieces(bert), FrozenWords(bert), ("yes", "no"))
+    found = WorldBatches([small_llm.world(6)], WordPieces(bert), CachedBert(bert), ("yes", "no"))
     batch = found.batch(np.arange(6))
-    assert set(batch["answers"][::2].tolist()) == {NO_ANSWER} and set(batch["answers"][1::2].tolist()) <= {0, 1}
+    assert set(batch["answers"][::2].tolist()) == {training.IGNORE} and set(batch["answers"][1::2].tolist()) <= {0, 1}
 
 
 def test_every_epoch_has_an_order_of_its_own_and_all_pictures(bert):
-    found = batches(bert, small_llm.world(10), pictures=4, shuffle=True)
+    found = batches(bert, small_llm.world(10), pictures_per_batch=4, shuffle=True)
     orders = []
     for epoch in (0, 1, 0):
         found.set_epoch(epoch)
@@ -81,9 +81,11 @@ def test_the_classifier_learns_what_the_pictures_show(bert):
     train, test = small_llm.world(96), small_llm.world(40, seed=1)
     model = BertClassifier(len(ANSWERS), PictureReader.DIM, dim=32)
     model.standardise.measure(train.features)
-    training.fit(model, batches(bert, train, pictures=8, shuffle=True), epochs=10, learning_rate=3e-3, progress=False)
+    training.fit(
+        model, batches(bert, train, pictures_per_batch=8, shuffle=True), epochs=10, learning_rate=3e-3, progress=False
+    )
     assert training.accuracy(model, batches(bert, test)) > 0.9
-    blind = World(test.name, torch.zeros_like(test.features), test.turns)
+    blind = EncodedWorld(test.name, torch.zeros_like(test.features), test.turns)
     assert training.accuracy(model, batches(bert, blind)) < 0.75
 
 

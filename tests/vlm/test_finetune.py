@@ -16,14 +16,17 @@ import small_llm
 import torch
 
 from course_utils import training, vlm
-from course_utils.checkpoints import CheckpointError, read_weights
+from course_utils.checkpoints import CheckpointError, read_weights, save_weights
 from course_utils.language import llm
-from course_utils.vlm import finetune
+from course_utils.vlm import ask, evaluate, finetune
 from course_utils.vlm.finetune import Config, ConfigError
-from experiments import seeing
+from experiments import measure_shipped
 
 SUPPORT = Path(__file__).parent.parent / "support"
-CONFIG = Config(worlds={"shapes": 1}, enter=1, rank=4, pictures=6, parts=2, passes=3, learning_rate=1e-2)
+CONFIG = Config(
+    worlds={"shapes": 1}, join_layer=1, rank=4, pictures_per_batch=6, evaluations_per_epoch=2, epochs=3,
+    learning_rate=1e-2,
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -51,15 +54,19 @@ def test_a_file_and_changes_make_a_configuration(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("rank = ", "is no TOML"),
+        ("rank = ", "is not TOML"),
         ("speed = 3", "unknown entry speed"),
         ('rank = "high"', "rank is 'high'; it must be a int"),
-        ("[worlds]\nMars = 3", "worlds names Mars; there are: shapes"),
+        ("[worlds]\nMars = 3", "worlds names Mars; there are: easy-VQA"),
         ("rank = 3", "nothing to train on"),
-        ("more = 1\n[worlds]\nshapes = 3\n[more_of]\nlength = 1", "more_of names length; there are: exist"),
-        ("[worlds]\nshapes = 3\n[more_of]\nnumber = 1", "set more to at least 1"),
+        (
+            "extra_late_questions = 1\n[worlds]\nshapes = 3\n[extra_questions_by_type]\nlength = 1",
+            "extra_questions_by_type names length; there are: exist",
+        ),
+        ("[worlds]\nshapes = 3\n[extra_questions_by_type]\nnumber = 1", "needs extra_late_questions"),
         ('bridge = "rope"\n[worlds]\nshapes = 3', "it is one of: linear, placed, MLP, resampler"),
-        ("pictures = 0\n[worlds]\nshapes = 3", "at least 1"),
+        ("passes = 2\n[worlds]\nshapes = 3", "entry passes is now called epochs"),
+        ("pictures_per_batch = 0\n[worlds]\nshapes = 3", "at least 1"),
         ('questions = "q.json"', "needs annotations"),
     ],
 )
@@ -79,16 +86,19 @@ def test_a_missing_file_and_a_change_without_a_value_are_refused(tmp_path):
 
 
 def test_the_configurations_of_the_shipped_model_follow_each_other():
-    parts = [finetune.read_config(path) for path in seeing.PARTS]
+    parts = [finetune.read_config(path) for path in evaluate.PARTS]
     assert all(set(part.worlds) >= {"shapes", "easy-VQA", "emoji scenes"} for part in parts)
     for before, after in pairwise(parts):
-        assert after.start == f"{before.folder}/model.safetensors"
-        assert (before.enter, before.rank, before.trains) == (after.enter, after.rank, after.trains)
-    first, late, aloud, early, *on_a_gpu, wide = parts
-    assert 0 < first.stones < 1 and not first.start and late.more > 0
-    assert aloud.aloud and not late.aloud and aloud.bridge == late.bridge
-    assert early.aloud and early.early and not aloud.early and early.more_of["number"] > aloud.more
-    assert all(part.choices and part.early and part.aloud for part in (*on_a_gpu, wide)) and not early.choices
+        assert after.start_from == f"{before.folder}/model.safetensors"
+        assert (before.join_layer, before.rank, before.trainable) == (after.join_layer, after.rank, after.trainable)
+    first, late, rationales, early, *on_a_gpu, wide = parts
+    assert 0 < first.stepping_stone_share < 1 and not first.start_from and late.extra_late_questions > 0
+    assert rationales.with_rationale and not late.with_rationale and rationales.bridge == late.bridge
+    assert early.with_rationale and early.early_match_questions and not rationales.early_match_questions
+    assert early.extra_questions_by_type["number"] > rationales.extra_late_questions
+    for part in (*on_a_gpu, wide):
+        assert part.choice_questions and part.early_match_questions and part.with_rationale
+    assert not early.choice_questions
     assert ["more emoji" in part.worlds for part in parts] == [part is wide for part in parts]
 
 
@@ -96,12 +106,12 @@ def test_the_configurations_of_the_shipped_model_follow_each_other():
 
 
 def test_training_learns_what_the_pictures_show():
-    config = dataclasses.replace(CONFIG, passes=40, parts=1, learning_rate=3e-2)
+    config = dataclasses.replace(CONFIG, epochs=40, evaluations_per_epoch=1, learning_rate=3e-2)
     held = small_llm.world(seed=1)
     model, history = train(config, validation=[held])
     assert max(history.validation) > 0.9 > history.validation[0]
-    # Right is what the model also says aloud, word for word.
-    hits = vlm.answers_right(model, finetune.conversations(model, [held], 5))
+    # Exact is what the model also generates, word for word.
+    hits = vlm.exact_matches(model, finetune.batch_worlds(model, [held], pictures_per_batch=5))
     aloud = []
     for cells, turns in zip(held.features, held.turns, strict=True):
         said = model.complete(cells.expand(len(turns), -1, -1), [turn.prompt for turn in turns])
@@ -110,74 +120,76 @@ def test_training_learns_what_the_pictures_show():
 
 
 @pytest.mark.parametrize(("device", "ahead"), [("cpu", True), ("cuda", False)])
-def test_texts_are_read_ahead_on_a_cpu_alone(device, ahead, monkeypatch):
+def test_texts_are_precomputed_on_a_cpu_alone(device, ahead, monkeypatch):
     read = {}
-    monkeypatch.setattr(finetune, "read_texts", lambda *_: read)
+    monkeypatch.setattr(finetune, "precompute", lambda *_: read)
     model = SimpleNamespace(llm=SimpleNamespace(device=torch.device(device)), tokenizer=small_llm.load()[1])
-    assert (finetune.conversations(model, [small_llm.world()], 4).reading is read) == ahead
+    assert (finetune.batch_worlds(model, [small_llm.world()]).text_states is read) == ahead
 
 
-def test_a_model_that_was_taught_a_working_says_it_first_and_answers_without_it():
-    def with_working(world):
-        turns = [[dataclasses.replace(turn, working=turn.answer[::-1]) for turn in some] for some in world.turns]
+def test_a_model_that_was_taught_a_rationale_gives_it_first_and_answers_without_it():
+    def with_rationale(world):
+        turns = [[dataclasses.replace(turn, rationale=turn.answer[::-1]) for turn in some] for some in world.turns]
         return dataclasses.replace(world, turns=turns)
 
-    taught, held = with_working(small_llm.world()), with_working(small_llm.world(seed=1))
-    config = dataclasses.replace(CONFIG, passes=60, parts=1, learning_rate=3e-2)
+    taught, held = with_rationale(small_llm.world()), with_rationale(small_llm.world(seed=1))
+    config = dataclasses.replace(CONFIG, epochs=60, evaluations_per_epoch=1, learning_rate=3e-2)
     model, _ = finetune.train(config, [taught], progress=False)
     asked = [(number, turn) for number, turns in enumerate(held.turns) for turn in turns]
     features, prompts = held.features[[number for number, _ in asked]], [turn.prompt for _, turn in asked]
-    said, answers = (model.answer(features, prompts, aloud=aloud, batch_size=7) for aloud in (True, False))
-    assert sum(text == turn.said for text, (_, turn) in zip(said, asked, strict=True)) > 0.9 * len(asked)
+    said, answers = (model.answer(features, prompts, with_rationale=flag, batch_size=7) for flag in (True, False))
+    assert sum(text == turn.completion for text, (_, turn) in zip(said, asked, strict=True)) > 0.9 * len(asked)
     assert sum(text == turn.answer for text, (_, turn) in zip(answers, asked, strict=True)) > 0.9 * len(asked)
     assert [text.rpartition(": ")[2] for text in said] == answers
 
 
-def test_a_run_that_is_to_speak_aloud_reads_workings():
-    config = Config(worlds={"shapes": 2, "easy-VQA": 1}, validation=1, aloud=True)
-    for plain, aloud in zip(
-        *(_turns(dataclasses.replace(config, aloud=aloud)) for aloud in (False, True)), strict=True
-    ):
-        assert (plain.prompt, plain.answer, plain.working) == (aloud.prompt, aloud.answer, "")
-        assert bool(aloud.working) == (aloud.type in ("number", "distance") or aloud.type.endswith("-relation"))
+def test_a_run_with_rationales_reads_them():
+    config = Config(worlds={"shapes": 2, "easy-VQA": 1}, validation=1)
+    without, given = (_turns(dataclasses.replace(config, with_rationale=flag)) for flag in (False, True))
+    for plain, turn in zip(without, given, strict=True):
+        assert (plain.prompt, plain.answer, plain.rationale) == (turn.prompt, turn.answer, "")
+        assert bool(turn.rationale) == (turn.type in ("number", "distance") or turn.type.endswith("-relation"))
 
 
 def _turns(config):
-    worlds, validation = finetune.read_worlds(config, seeing.NoPictures())
+    worlds, validation = finetune.read_worlds(config, measure_shipped.NoPictures())
     return [turn for world in (*worlds, *validation) for some in world.turns for turn in some]
 
 
-@pytest.mark.parametrize("trains", finetune.TRAINS)
-def test_each_way_trains_what_it_says(trains):
-    model = finetune.build(dataclasses.replace(CONFIG, trains=trains))
+@pytest.mark.parametrize("trainable", finetune.TRAINABLE)
+def test_each_way_trains_what_it_says(trainable):
+    model = finetune.build(dataclasses.replace(CONFIG, trainable=trainable))
     before = {name: weight.clone() for name, weight in model.llm.state_dict().items()}
     bridge = model.bridge.project.weight.detach().clone()
-    model, _ = train(dataclasses.replace(CONFIG, trains=trains, passes=1))
+    model, _ = train(dataclasses.replace(CONFIG, trainable=trainable, epochs=1))
     after = model.llm.state_dict()
     moved = {name for name, weight in before.items() if not torch.equal(weight, after[name])}
     assert not torch.equal(model.bridge.project.weight, bridge)
     assert not any(".layers.0." in name or "embed" in name for name in moved)
-    expected = {"bridge": set(), "LoRA": {"up", "down"}, "full": {"weight"}}[trains]
+    expected = {"bridge": set(), "LoRA": {"up", "down"}, "full": {"weight"}}[trainable]
     assert {name.rsplit(".", 1)[-1] for name in moved} == expected
 
 
 def test_a_run_goes_on_from_what_another_learnt(tmp_path):
-    first, history = train(dataclasses.replace(CONFIG, passes=40, parts=1, learning_rate=3e-2))
+    first, history = train(dataclasses.replace(CONFIG, epochs=40, evaluations_per_epoch=1, learning_rate=3e-2))
     path = tmp_path / "first.safetensors"
     finetune.save(first, CONFIG, path)
-    fresh, on = (train(dataclasses.replace(CONFIG, passes=1, parts=1, start=start))[1] for start in ("", str(path)))
+    fresh, on = (
+        train(dataclasses.replace(CONFIG, epochs=1, evaluations_per_epoch=1, start_from=start_from))[1]
+        for start_from in ("", str(path))
+    )
     assert on.loss[0] == pytest.approx(history.loss[-1], abs=0.5) and on.loss[0] < fresh.loss[0] - 2
-    placed = dataclasses.replace(CONFIG, bridge="placed", passes=1, parts=1, start=str(path))
+    placed = dataclasses.replace(CONFIG, bridge="placed", epochs=1, evaluations_per_epoch=1, start_from=str(path))
     assert train(placed)[1].loss[0] == pytest.approx(on.loss[0], abs=1e-4)  # places begin at 0
     with pytest.raises(CheckpointError, match="first.safetensors"):
-        train(dataclasses.replace(CONFIG, rank=2 * CONFIG.rank, start=str(path)))
-    with pytest.raises(ConfigError, match="join at layer 1, here at 2"):
-        train(dataclasses.replace(CONFIG, enter=2, start=str(path)))
+        train(dataclasses.replace(CONFIG, rank=2 * CONFIG.rank, start_from=str(path)))
+    with pytest.raises(ConfigError, match="join at layer 1, here at 2: set join_layer to 1"):
+        train(dataclasses.replace(CONFIG, join_layer=2, start_from=str(path)))
 
 
 def test_many_small_batches_make_the_step_of_a_large_one():
-    large = train(dataclasses.replace(CONFIG, pictures=12, parts=1))[1].loss
-    small = train(dataclasses.replace(CONFIG, pictures=3, parts=1, accumulate=4))[1].loss
+    large = train(dataclasses.replace(CONFIG, pictures_per_batch=12, evaluations_per_epoch=1))[1].loss
+    small = train(dataclasses.replace(CONFIG, pictures_per_batch=3, evaluations_per_epoch=1, accumulate=4))[1].loss
     assert len(small) == len(large)
     np.testing.assert_allclose(small, large, rtol=1e-3)
 
@@ -217,18 +229,18 @@ def test_two_processes_learn_what_one_learns(tmp_path):
 
 
 def test_it_stops_when_nothing_gets_better():
-    config = dataclasses.replace(CONFIG, learning_rate=1e-9, passes=20, patience=2)
+    config = dataclasses.replace(CONFIG, learning_rate=1e-9, epochs=20, patience=2)
     _, history = train(config, validation=[small_llm.world(seed=1)])
     assert len(history.validation) == 3
 
 
 def test_bf16_learns_too():
-    _, history = train(dataclasses.replace(CONFIG, precision="bf16", passes=6))
+    _, history = train(dataclasses.replace(CONFIG, precision="bf16", epochs=6))
     assert history.loss[-1] < 0.8 * history.loss[0]
 
 
 def test_the_search_finds_a_rate_that_learns(capsys):
-    config = dataclasses.replace(CONFIG, learning_rate=2e-3, passes=2)
+    config = dataclasses.replace(CONFIG, learning_rate=2e-3, epochs=2)
     found = finetune.search(config, [small_llm.world()], [small_llm.world(seed=1)], trials=4)
     assert 4e-4 <= found.learning_rate <= 1e-2 and found.rank in (1, 4)
     assert "best of 4 trials" in capsys.readouterr().out
@@ -247,7 +259,7 @@ def test_a_saved_model_answers_as_before(tmp_path):
     finetune.save(model, CONFIG, tmp_path / "model.safetensors")
     loaded, config = finetune.load(tmp_path / "model.safetensors")
     assert config == CONFIG
-    batches = finetune.conversations(model, [small_llm.world(seed=1)], 8)
+    batches = finetune.batch_worlds(model, [small_llm.world(seed=1)], pictures_per_batch=8)
     with torch.no_grad():
         for batch in batches:
             agree = model(batch).argmax(dim=-1) == loaded(batch).argmax(dim=-1)
@@ -256,7 +268,7 @@ def test_a_saved_model_answers_as_before(tmp_path):
 
 def test_a_file_of_something_else_is_refused(tmp_path):
     training.save_checkpoint(torch.nn.Linear(2, 2), tmp_path / "other.safetensors")
-    with pytest.raises(CheckpointError, match="not of course_utils.vlm.finetune"):
+    with pytest.raises(CheckpointError, match="not written by course_utils.vlm.finetune"):
         finetune.load(tmp_path / "other.safetensors")
 
 
@@ -270,7 +282,10 @@ def worlds(monkeypatch):
 
 def program(tmp_path, *more):
     file = tmp_path / "run.toml"
-    text = f'enter = 1\nrank = 4\npictures = 6\nparts = 2\nfolder = "{tmp_path.as_posix()}/run"\n[worlds]\nshapes = 1\n'
+    text = (
+        "join_layer = 1\nrank = 4\npictures_per_batch = 6\nevaluations_per_epoch = 2\n"
+        f'folder = "{tmp_path.as_posix()}/run"\n[worlds]\nshapes = 1\n'
+    )
     file.write_text(text, encoding="utf-8")
     return finetune.main(["--config", str(file), *more])
 
@@ -292,9 +307,9 @@ def test_a_model_says_what_it_began_from(tmp_path, worlds):
     first = tmp_path / "first.safetensors"
     (tmp_path / "run" / "model.safetensors").rename(first)
     second = tmp_path / "on" / "model.safetensors"
-    assert program(tmp_path, "--set", f"start={first.as_posix()}", "--set", f"folder={second.parent}") == 0
-    assert program(tmp_path, "--set", f"start={second.as_posix()}", "--set", f"folder={tmp_path / 'third'}") == 0
-    parts = seeing.parts_of(read_weights(tmp_path / "third" / "model.safetensors")[1])
+    assert program(tmp_path, "--set", f"start_from={first.as_posix()}", "--set", f"folder={second.parent}") == 0
+    assert program(tmp_path, "--set", f"start_from={second.as_posix()}", "--set", f"folder={tmp_path / 'third'}") == 0
+    parts = evaluate.parts_of(read_weights(tmp_path / "third" / "model.safetensors")[1])
     assert len(parts) == 3 and set(parts[0]) == {"command", "seconds", "by_type"}
     assert not any("config" in part for part in parts[:-1])
     assert parts[0].items() <= read_weights(first)[1].items() and parts[1].items() <= read_weights(second)[1].items()
@@ -303,7 +318,7 @@ def test_a_model_says_what_it_began_from(tmp_path, worlds):
 def test_the_program_says_what_is_wrong(tmp_path, worlds, capsys):
     assert program(tmp_path, "--set", "rank=0") == 2
     assert "rank is 0; it must be at least 1" in capsys.readouterr().err
-    assert program(tmp_path, "--set", "enter=7") == 2
+    assert program(tmp_path, "--set", "join_layer=7") == 2
     assert "the layers are 0 to 2" in capsys.readouterr().err
 
 
@@ -313,7 +328,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, worlds, monkeypatch, capsys):
 
     monkeypatch.setattr(finetune.training, "fit", stop)
     assert program(tmp_path) == 130
-    assert "--resume goes on" in capsys.readouterr().err
+    assert "--resume continues it" in capsys.readouterr().err
 
 
 def test_vqa_in_its_official_layout_is_trained_on(tmp_path, monkeypatch):
@@ -336,9 +351,45 @@ def test_vqa_in_its_official_layout_is_trained_on(tmp_path, monkeypatch):
     (tmp_path / "a.json").write_text(json.dumps({**head, "annotations": answers}), encoding="utf-8")
     config = dataclasses.replace(
         CONFIG, worlds={}, questions=str(tmp_path / "q.json"), annotations=str(tmp_path / "a.json"),
-        pictures_folder=str(tmp_path), held_out=0.25, pictures=3, parts=1, passes=25,
+        pictures_folder=str(tmp_path), held_out=0.25, pictures_per_batch=3, evaluations_per_epoch=1, epochs=25,
     )  # fmt: skip
     worlds, validation = finetune.read_worlds(config, vlm.PictureReader())
     assert (len(worlds[0].turns), len(validation[0].turns)) == (9, 3)
     model, _ = finetune.train(config, worlds, validation, progress=False)
     assert finetune.vqa_score(model, validation[0]) == pytest.approx(1.0)
+
+
+def test_the_program_prints_the_vqa_accuracy_of_several_annotators(tmp_path, monkeypatch, capsys):
+    held = small_llm.world(4, seed=1)
+    several = [[(turn.answer,) * 10 for turn in turns] for turns in held.turns]
+    held = dataclasses.replace(held, annotators=several)
+    monkeypatch.setattr(finetune, "read_worlds", lambda *_: ([small_llm.world()], [held]))
+    assert program(tmp_path) == 0
+    shown = capsys.readouterr().out
+    score = finetune.vqa_score(finetune.load(tmp_path / "run" / "model.safetensors")[0], held)
+    assert f", official VQA accuracy {score:.4f}" in shown and "\nexact " in shown
+
+
+# --- names of entries before they were renamed ------------------------------------------------------------------
+
+
+def test_a_model_with_former_names_loads_with_the_same_meaning(tmp_path):
+    model, _ = train()
+    finetune.save(model, CONFIG, tmp_path / "model.safetensors")
+    weights, notes = read_weights(tmp_path / "model.safetensors")
+    former = {new: old for old, new in finetune.RENAMED.items()}
+    notes["config"] = {former.get(name, name): value for name, value in notes["config"].items()} | {"gone": 3}
+    assert {"enter", "pictures", "passes", "parts"} <= set(notes["config"])
+    save_weights(weights, tmp_path / "old.safetensors", notes)
+    assert finetune.load(tmp_path / "old.safetensors")[1] == CONFIG
+    start = dataclasses.replace(CONFIG, epochs=1, evaluations_per_epoch=1, start_from=str(tmp_path / "old.safetensors"))
+    train(start)
+    with pytest.raises(ConfigError, match="join at layer 1"):
+        train(dataclasses.replace(start, join_layer=2))
+
+
+def test_the_shipped_models_notes_hold_former_names_and_mean_the_last_configuration():
+    notes = read_weights(ask.SHIPPED)[1]
+    assert set(finetune.RENAMED) <= set(notes["config"])
+    config = finetune.Config(**finetune._saved_config(notes, ask.SHIPPED))
+    assert config == finetune.read_config(evaluate.PARTS[-1])

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from course_utils import training, vlm
 from course_utils.checkpoints import load_checkpoint, save_checkpoint
+from course_utils.datasets.vqa import to_tensor
 from course_utils.language import llm, lora
 from course_utils.vlm import bridges
 from course_utils.vlm.conversations import Conversations, caption_turn, question_turn
@@ -43,14 +44,14 @@ BRIDGES = {
 }
 
 
-@pytest.fixture(params=[(name, enter) for name in BRIDGES for enter in (0, 1)], ids=str)
+@pytest.fixture(params=[(name, join_layer) for name in BRIDGES for join_layer in (0, 1)], ids=str)
 def seeing(request, tokenizer):
     torch.manual_seed(1)
-    name, enter = request.param
+    name, join_layer = request.param
     bridge = BRIDGES[name]()
     for look in getattr(bridge, "looks", []):
         nn.init.constant_(look.gate, 0.7)
-    return vlm.VisionLanguageModel(llama(), tokenizer, bridge, enter)
+    return vlm.VisionLanguageModel(llama(), tokenizer, bridge, join_layer)
 
 
 @pytest.fixture
@@ -81,8 +82,9 @@ def test_what_is_said_greedily_is_what_training_scores_highest(seeing, features,
         for _ in range(5):
             length = words.shape[1]
             batch = {
-                "features": features[:1], "ids": words, "turn": torch.zeros(1, length, dtype=torch.long),
-                "place": torch.arange(length)[None], "asks": torch.arange(length)[None] == length - 1,
+                "features": features[:1], "input_ids": words, "turn_ids": torch.zeros(1, length, dtype=torch.long),
+                "position_ids": torch.arange(length)[None],
+                "answer_mask": torch.arange(length)[None] == length - 1,
             }  # fmt: skip
             words = torch.cat([words, seeing(batch).argmax(dim=-1)[None]], dim=1)
     assert tokenizer.decode(words[0, -5:], skip_special_tokens=True).strip() == said[0]
@@ -92,14 +94,14 @@ def test_gates_that_are_shut_leave_the_language_model_as_it_was(features, tokeni
     model = vlm.VisionLanguageModel(llama(), tokenizer, BRIDGES["gated"]())
     batch = Conversations(features, [turns[:1] for turns in TURNS], tokenizer).batch([0])
     with torch.no_grad():
-        plain = model.llm(batch["ids"]).logits[batch["asks"]]
+        plain = model.llm(batch["input_ids"]).logits[batch["answer_mask"]]
         torch.testing.assert_close(model(batch), plain, atol=1e-5, rtol=1e-5)
 
 
 def test_the_frozen_language_model_is_no_part_of_a_checkpoint(seeing, tmp_path, features, tokenizer):
     save_checkpoint(seeing, tmp_path / "bridge.safetensors")
     assert all(name.startswith("bridge.") for name in seeing.state_dict())
-    other = vlm.VisionLanguageModel(llama(), tokenizer, copy.deepcopy(seeing.bridge), seeing.enter)
+    other = vlm.VisionLanguageModel(llama(), tokenizer, copy.deepcopy(seeing.bridge), seeing.join_layer)
     for weight in other.parameters():
         nn.init.normal_(weight)
     load_checkpoint(other, tmp_path / "bridge.safetensors")
@@ -115,7 +117,7 @@ def test_training_moves_the_bridge_and_the_updates_alone(features, tokenizer):
     assert len(updates) == 3 * 2 * 2  # layers, targets, down and up
     frozen = base.model.layers[0].self_attn.q_proj.base.weight.clone()
     words = base.model.embed_tokens.weight.clone()
-    batches = Conversations(features, TURNS, tokenizer, pictures=2)
+    batches = Conversations(features, TURNS, tokenizer, pictures_per_batch=2)
     history = training.fit(model, batches, epochs=30, learning_rate=1e-2, progress=False)
     assert history.loss[-1] < history.loss[0] - 1.5
     assert torch.equal(base.model.layers[0].self_attn.q_proj.base.weight, frozen)
@@ -129,7 +131,7 @@ def test_a_run_that_was_stopped_goes_on_exactly(features, tokenizer, tmp_path):
         return vlm.VisionLanguageModel(llama(), tokenizer, BRIDGES["linear"]())
 
     def batches():
-        return Conversations(features, TURNS, tokenizer, pictures=1, shuffle=True)
+        return Conversations(features, TURNS, tokenizer, pictures_per_batch=1, shuffle=True)
 
     options = {"epochs": 4, "learning_rate": 1e-2, "progress": False}
     whole = training.fit(fresh(), batches(), **options)
@@ -141,7 +143,7 @@ def test_a_run_that_was_stopped_goes_on_exactly(features, tokenizer, tmp_path):
             yield from super().__iter__()
 
     with pytest.raises(KeyboardInterrupt):
-        stopped = Stopped(features, TURNS, tokenizer, pictures=1, shuffle=True)
+        stopped = Stopped(features, TURNS, tokenizer, pictures_per_batch=1, shuffle=True)
         training.fit(fresh(), stopped, folder=tmp_path, **options)
     resumed = training.fit(fresh(), batches(), folder=tmp_path, resume=True, **options)
     assert resumed.loss == whole.loss
@@ -162,8 +164,8 @@ def test_each_picture_needs_its_prompt(seeing, features):
 
 
 def test_pictures_join_at_a_layer_that_there_is(tokenizer):
-    with pytest.raises(ValueError, match="from 0 to 2, not at 3"):
-        vlm.VisionLanguageModel(llama(), tokenizer, BRIDGES["linear"](), enter=3)
+    with pytest.raises(ValueError, match="join_layer is 3; the layers are 0 to 2"):
+        vlm.VisionLanguageModel(llama(), tokenizer, BRIDGES["linear"](), join_layer=3)
 
 
 def test_all_layers_are_the_language_model_itself(tokenizer):
@@ -171,23 +173,25 @@ def test_all_layers_are_the_language_model_itself(tokenizer):
     ids = torch.arange(5, 17).view(2, 6)
     look = torch.ones(2, 6, 6, dtype=torch.bool).tril()
     with torch.no_grad():
-        states = vlm.through(base, slice(None), base.get_input_embeddings()(ids), look, torch.arange(6).expand(2, -1))
+        states = vlm.run_layers(
+            base, slice(None), base.get_input_embeddings()(ids), look, torch.arange(6).expand(2, -1)
+        )
         found = base.lm_head(base.model.norm(states))
         torch.testing.assert_close(found, base(ids).logits, atol=1e-5, rtol=1e-5)
 
 
-def test_texts_read_ahead_are_those_read_now(features, tokenizer):
-    model = vlm.VisionLanguageModel(llama(), tokenizer, BRIDGES["linear"](), enter=2)
-    reading = vlm.read_ahead(model.llm, tokenizer, TURNS, 2, batch_size=2)
-    assert len(reading) == 5
+def test_precomputed_states_are_those_computed_now(features, tokenizer):
+    model = vlm.VisionLanguageModel(llama(), tokenizer, BRIDGES["linear"](), join_layer=2)
+    states = vlm.precompute_text(model.llm, tokenizer, TURNS, 2, batch_size=2)
+    assert len(states) == 5
     with torch.no_grad():
         now = model(Conversations(features, TURNS, tokenizer).batch([0, 1]))
-        ahead = model(Conversations(features, TURNS, tokenizer, reading=reading).batch([0, 1]))
+        ahead = model(Conversations(features, TURNS, tokenizer, text_states=states).batch([0, 1]))
     torch.testing.assert_close(ahead, now, atol=2e-2, rtol=1e-2)
 
 
-class Told(nn.Module):
-    """Says the right answers, all but the tokens at some places among them."""
+class TeacherForced(nn.Module):
+    """Predicts the right tokens, all but some."""
 
     def __init__(self, wrong: list[int]) -> None:
         super().__init__()
@@ -202,20 +206,20 @@ class Told(nn.Module):
 def test_one_wrong_token_spoils_its_own_answer_alone(features, tokenizer):
     batches = Conversations(features, TURNS, tokenizer)
     answers = batches.batch([0, 1])["answers"].tolist()
-    assert vlm.answers_right(Told([]), batches) == [[True, True, True], [True, True]]
+    assert vlm.exact_matches(TeacherForced([]), batches) == [[True, True, True], [True, True]]
     last_of_first = answers.index(tokenizer.eos_token_id)  # the caption should end and goes on
-    assert vlm.answers_right(Told([last_of_first]), batches) == [[False, True, True], [True, True]]
-    assert vlm.answers_right(Told([last_of_first + 1, -1]), batches) == [[True, False, True], [True, False]]
+    assert vlm.exact_matches(TeacherForced([last_of_first]), batches) == [[False, True, True], [True, True]]
+    assert vlm.exact_matches(TeacherForced([last_of_first + 1, -1]), batches) == [[True, False, True], [True, False]]
 
 
 def test_a_word_of_two_tokens_is_their_mean_and_alone_of_its_padding(tokenizer):
     base = llama()
     ids = tokenizer(" xylophone", add_special_tokens=False)["input_ids"]
     assert len(ids) > 1
-    found = vlm.word_states(base, tokenizer, ["cat", "xylophone"], enter=0)
+    found = vlm.word_states(base, tokenizer, ["cat", "xylophone"], join_layer=0)
     torch.testing.assert_close(found[1], base.get_input_embeddings().weight[ids].mean(dim=0).detach())
-    alone = vlm.word_states(base, tokenizer, ["cat"], enter=2)
-    torch.testing.assert_close(vlm.word_states(base, tokenizer, ["cat", "xylophone"], enter=2)[:1], alone)
+    alone = vlm.word_states(base, tokenizer, ["cat"], join_layer=2)
+    torch.testing.assert_close(vlm.word_states(base, tokenizer, ["cat", "xylophone"], join_layer=2)[:1], alone)
 
 
 def test_the_nearest_word_of_a_word_is_itself():
@@ -242,12 +246,12 @@ def test_the_reader_sees_what_its_two_encoders_see(reader):
     found = reader.read(pictures, batch_size=2)
     assert found.shape == (3, 16, reader.DIM) and found.dtype == torch.float16
     with torch.no_grad():
-        cells = reader.attributes(vlm.to_tensor(pictures)).unpooled.view(3, 8, 8, 64)
+        cells = reader.attributes(to_tensor(pictures)).unpooled.view(3, 8, 8, 64)
     corner = cells[:, :2, :2].flatten(1)  # (3, 256): the four cells at the top left
     torch.testing.assert_close(found[:, 0, -256:].float(), corner, atol=2e-2, rtol=1e-2)
 
 
 def test_pictures_of_other_sizes_are_read_and_oblong_ones_refused(reader):
     assert reader.read(np.zeros((1, 100, 100, 3), dtype=np.uint8)).shape == (1, 16, reader.DIM)
-    with pytest.raises(ValueError, match="Square pictures"):
+    with pytest.raises(ValueError, match="must be square"):
         reader.read(np.zeros((1, 64, 80, 3), dtype=np.uint8))

@@ -9,8 +9,7 @@ import torch
 from course_utils.datasets import emoji_scenes, shapes, workings
 from course_utils.datasets.emoji_scenes import wide as emoji_wide
 from course_utils.datasets.emoji_scenes.curriculum import ask_choices
-from course_utils.datasets.shapes.curriculum import ask_across, ask_early
-from course_utils.reasoning.grid import REPLACED
+from course_utils.datasets.shapes.curriculum import REPLACED_TYPES, ask_across, ask_early
 from course_utils.vlm import PictureReader, worlds
 from course_utils.vlm.conversations import caption_turn
 
@@ -65,7 +64,7 @@ def test_stones_replace_the_yes_no_questions_across_a_direction_in_a_share_of_th
     world = worlds.read_world("shapes", "train", 6, Reader())
     found = worlds.with_stones(world, 0.5)
     kinds = [{turn.type for turn in turns} for turns in found.turns]
-    assert [set(REPLACED).isdisjoint(some) for some in kinds] == [False, True] * 3
+    assert [set(REPLACED_TYPES).isdisjoint(some) for some in kinds] == [False, True] * 3
     assert kinds[1] >= {"colour-relation", "shape-relation"} and all(len(turns) == 8 for turns in found.turns)
     assert found.turns[0] == world.turns[0]
     answers = {one.text: one.answer for one in ask_across(world.scenes)[6:8]}

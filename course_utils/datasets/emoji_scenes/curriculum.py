@@ -1,68 +1,75 @@
-"""More questions about emoji scenes: of the kinds that are learnt late, whether a thing is there and how many; and
-choices, whose answer stands in the question.
+"""Extra questions about emoji scenes, for training only: more of what is learnt late, and choices.
 
-A scene has one question of each type, and "yes" says little about what was seen. Asked about all the things of a
-picture, and about as many that are not there, the same picture says it several times. For training alone.
+A scene has one question of each type, and "yes" says little about what was seen. Asked about all objects of a picture,
+and about as many that are not there, the same picture says it several times.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from course_utils.datasets import emoji_scenes
-from course_utils.datasets.emoji_scenes import KINDS, EmojiScene, Question
+from course_utils.datasets.emoji import Emoji
+from course_utils.datasets.emoji_scenes.questions import Question
+from course_utils.datasets.emoji_scenes.scenes import KINDS, EmojiScene, asks_for, kind_of, name, vocabulary
 
-
-def ask_again(scenes: Sequence[EmojiScene], seed: int = 1) -> list[list[Question]]:
-    """For each scene: is each thing there, are as many others, and how many are there of three kinds.
-
-    The others are things of the training pictures, half of them of a kind that is in the picture. Of the three kinds,
-    those that are in the picture come first, and the rest is drawn.
-
-    Args:
-        scenes: Those of emoji scenes.
-        seed: The same gives the same questions.
-    """
-    rng = random.Random(seed)
-    return [_ask(scene, picture, rng) for picture, scene in enumerate(scenes)]
+LATE_TYPES = ("exist", "count")
 
 
-def ask_choices(scenes: Sequence[EmojiScene], seed: int = 1) -> list[list[Question]]:
-    """For each scene and each of its things: is it this or another, in either order?
+def extra_questions(
+    scenes: Sequence[EmojiScene], types: Collection[str] = LATE_TYPES, seed: int = 1
+) -> list[list[Question]]:
+    """For each scene: is each object there, are as many others, and how many are there of three kinds.
 
-    The other is a thing of the training pictures that is not there, every second time one of the same kind.
+    The others are seen objects, half of them of a kind that is in the picture. Of the three kinds, those in the picture
+    come first.
 
     Args:
-        scenes: Those of emoji scenes.
-        seed: The same gives the same questions.
+        scenes: Emoji scenes.
+        types: Those of ``LATE_TYPES`` to ask; a mapping from types serves as well, however often it asks for them.
+        seed: The same seed gives the same questions.
     """
     rng = random.Random(seed)
-    return [_choices(scene, picture, rng) for picture, scene in enumerate(scenes)]
+    extra = []
+    for picture, scene in enumerate(scenes):
+        there, absent = _there_and_absent(scene)
+        kinds = [kind_of(one) for one in there]
+        alike = [one for one in absent if kind_of(one) in kinds]
+        others = rng.sample(alike, len(there) // 2) + rng.sample(absent, (len(there) + 1) // 2)
+        asked = [(one, "yes") for one in there] + [(one, "no") for one in {one.code: one for one in others}.values()]
+        order = sorted(rng.sample(list(KINDS), len(KINDS)), key=lambda kind: kind not in kinds)
+        questions = [Question(picture, "exist", asks_for(one), answer) for one, answer in asked]
+        questions += [
+            Question(picture, "count", f"how many {KINDS[kind]} are there?", str(kinds.count(kind)))
+            for kind in order[:3]
+        ]
+        extra.append([one for one in questions if one.type in types])
+    return extra
 
 
-def _choices(scene: EmojiScene, picture: int, rng: random.Random) -> list[Question]:
+def choice_questions(scenes: Sequence[EmojiScene], seed: int = 1) -> list[list[Question]]:
+    """For each object of each scene: is it this or another, in either order?
+
+    The other is a seen object that is not there, half the time of the same kind.
+
+    Args:
+        scenes: Emoji scenes.
+        seed: The same seed gives the same questions.
+    """
+    rng = random.Random(seed)
+    choices = []
+    for picture, scene in enumerate(scenes):
+        there, absent = _there_and_absent(scene)
+        questions = []
+        for thing in there:
+            alike = [one for one in absent if kind_of(one) == kind_of(thing)]
+            pair = [thing, rng.choice(alike if rng.random() < 0.5 else absent)]
+            questions.append(Question(picture, "choice", asks_for(*rng.sample(pair, 2)), name(thing)))
+        choices.append(questions)
+    return choices
+
+
+def _there_and_absent(scene: EmojiScene) -> tuple[list[Emoji], list[Emoji]]:
+    """The emoji of a scene, and the seen ones that it lacks."""
     there = [thing.emoji for thing in scene.things]
-    absent = [one for one in emoji_scenes.vocabulary()[0] if one not in there]
-    questions = []
-    for thing in there:
-        alike = [one for one in absent if emoji_scenes.kind_of(one) == emoji_scenes.kind_of(thing)]
-        pair = [thing, rng.choice(alike if rng.random() < 0.5 else absent)]
-        text = emoji_scenes.asks_for(*rng.sample(pair, 2))
-        questions.append(Question(picture, "choice", text, emoji_scenes.name(thing)))
-    return questions
-
-
-def _ask(scene: EmojiScene, picture: int, rng: random.Random) -> list[Question]:
-    there = [thing.emoji for thing in scene.things]
-    kinds = [emoji_scenes.kind_of(one) for one in there]
-    absent = [one for one in emoji_scenes.vocabulary()[0] if one not in there]
-    alike = [one for one in absent if emoji_scenes.kind_of(one) in kinds]
-    others = {one.code: one for one in rng.sample(alike, len(there) // 2) + rng.sample(absent, (len(there) + 1) // 2)}
-    asked = [(one, "yes") for one in there] + [(one, "no") for one in others.values()]
-    questions = [Question(picture, "exist", emoji_scenes.asks_for(one), answer) for one, answer in asked]
-    order = sorted(rng.sample(list(KINDS), len(KINDS)), key=lambda kind: kind not in kinds)
-    for kind in order[:3]:
-        text = f"how many {KINDS[kind]} are there?"
-        questions.append(Question(picture, "count", text, str(kinds.count(kind))))
-    return questions
+    return there, [one for one in vocabulary()[0] if one not in there]

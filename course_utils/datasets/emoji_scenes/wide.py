@@ -1,10 +1,10 @@
-"""Scenes of many more emoji, for training alone: faces, people, weather, and whatever else has a short name.
+"""Scenes of many more emoji, for training only: faces, people, weather, and whatever else has a short name.
 
-The things of :mod:`course_utils.datasets.emoji_scenes` are few, and a model can learn each of their names by heart.
-Here are 427 others, so that a name is more often one that it has hardly met: it has to be told by what it has in
-common with other names. Nothing here is akin to a thing that :mod:`emoji_scenes` holds out, in family or in name.
+:mod:`course_utils.datasets.emoji_scenes` has few objects, and a model can learn their names by heart. With 427 others a
+name is more often one that it has hardly met, and must be recognised by what it has in common with other names. None
+of them shares a family or a word with an unseen object of :mod:`emoji_scenes`.
 
-    data = generate(pictures=1000, seed=1)
+    data = split("train", pictures=1000)
     data.pictures[0], data.questions[0].text, data.questions[0].answer
 """
 
@@ -16,12 +16,15 @@ from functools import cache
 
 from course_utils.datasets import emoji, emoji_scenes
 from course_utils.datasets.emoji import Emoji
-from course_utils.datasets.emoji_scenes import FEWEST, MOST, SIDES, EmojiScene, EmojiScenes, Question
+from course_utils.datasets.emoji_scenes import EmojiScenes, Question
+from course_utils.datasets.emoji_scenes.scenes import FEWEST, MOST, SIDES, EmojiScene, asks_for, beside, name, place
+from course_utils.datasets.world import World, WorldData, by_picture
 
-SPLITS = {"train": 1, "validation": 2}  # name -> seed; both show the same things
-LEFT_OUT = ("Symbols", "Flags")  # groups: signs rather than things
+SPLITS = {"train": 1, "validation": 2}  # split -> seed; both show the same objects
+TYPES = ("exist", "choice", "relation")
+LEFT_OUT = ("Symbols", "Flags")  # groups of signs, not objects
 MOST_WORDS = 2  # of a name
-# No "a" goes before these, or nothing is shown.
+# Names that take no "a", or whose picture shows no object.
 _NO_THING = frozenset(" ".join(name.split()) for name in """
     salt, ice, fire, wood, sake, coral, fog, foggy, mate, lacrosse, tennis, badminton, bowling, camping, cooking,
     wedding, family, candy, construction, selfie, sunset, breast-feeding, dizzy, locked, unlocked, star-struck,
@@ -32,56 +35,56 @@ _NO_THING = frozenset(" ".join(name.split()) for name in """
 
 @cache
 def vocabulary() -> tuple[Emoji, ...]:
-    """The things, by group and code point: one of each family, none of a family or a word of an unseen thing's.
+    """The objects, by group and code point: one of each family, none that shares a family or word with an unseen one.
 
     Raises:
         course_utils.assets.AssetError: If the pictures are not in the cache and cannot be fetched.
     """
     seen, unseen = emoji_scenes.vocabulary()
     taken = {emoji.family(one.character) for one in (*seen, *unseen)}
-    akin = {word for one in unseen for name in (one.names["en"], emoji_scenes.name(one)) for word in _words(name)}
+    akin = {word for one in unseen for english in (one.names["en"], name(one)) for word in _words(english)}
     found = []
     for one in emoji.load():
         family = emoji.family(one.character)
-        if family not in taken and _is_named_shortly(one) and akin.isdisjoint(_words(one.names["en"])):
+        if family not in taken and _has_short_name(one) and akin.isdisjoint(_words(one.names["en"])):
             found.append(one)
             taken.add(family)
     return tuple(found)
 
 
-def _words(name: str) -> list[str]:
-    return name.replace("-", " ").split()
+def _words(english: str) -> list[str]:
+    return english.replace("-", " ").split()
 
 
-def _is_named_shortly(one: Emoji) -> bool:
-    """Whether "a" or "an" goes before its name, which is one or two plain words."""
-    name = one.names["en"]
-    plain = name.isascii() and name.replace(" ", "").replace("-", "").isalpha() and not name.endswith("s")
-    return one.group not in LEFT_OUT and plain and len(name.split()) <= MOST_WORDS and name not in _NO_THING
+def _has_short_name(one: Emoji) -> bool:
+    """Whether its name is one or two plain words that take "a" or "an"."""
+    english = one.names["en"]
+    plain = english.isascii() and english.replace(" ", "").replace("-", "").isalpha() and not english.endswith("s")
+    return one.group not in LEFT_OUT and plain and len(english.split()) <= MOST_WORDS and english not in _NO_THING
 
 
 def generate(pictures: int, seed: int) -> EmojiScenes:
-    """Make scenes of things of :func:`vocabulary`, and ask about each of them.
+    """Scenes of objects of :func:`vocabulary`, with several questions about each object.
 
-    Of each thing: is it there; is it this or one that is not there, in either order; and, where just one thing stands
-    on a side of another, what that is. Of as many things that are not there: is it there. What is not there is of the
-    vocabulary, or a seen thing of :mod:`emoji_scenes`, and shares no word with what is: no dog beside a dog's face.
+    Is it there; is it this or an absent one, in either order; and, where just one object stands on a side of another,
+    which one. As many absent objects: is it there. Absent objects are of the vocabulary or seen in :mod:`emoji_scenes`,
+    and share no word with those in the scene: no dog beside a dog's face.
 
     Args:
-        pictures: How many.
-        seed: The same gives the same, and more pictures begin with the same pictures.
+        pictures: Number of pictures.
+        seed: The same seed gives the same data; more pictures begin with the same pictures.
 
     Raises:
-        ValueError: ``pictures`` is less than 1.
+        ValueError: If ``pictures`` is less than 1.
     """
     if pictures < 1:
         raise ValueError(f"pictures is {pictures}; it must be at least 1")
     rng = random.Random(seed)
-    words = {one: set(_words(emoji_scenes.name(one))) for one in (*vocabulary(), *emoji_scenes.vocabulary()[0])}
+    words = {one: set(_words(name(one))) for one in (*vocabulary(), *emoji_scenes.vocabulary()[0])}
     scenes, questions = [], []
     for picture in range(pictures):
         chosen = rng.sample(vocabulary(), rng.randint(FEWEST, MOST))
-        scene = emoji_scenes.place(chosen, rng)
+        scene = place(chosen, rng)
         said = set().union(*(words[one] for one in chosen))
         absent = rng.sample([one for one in words if said.isdisjoint(words[one])], 2 * len(chosen))
         scenes.append(scene)
@@ -93,7 +96,7 @@ def split(name: str, *, pictures: int) -> EmojiScenes:
     """One of ``SPLITS``.
 
     Raises:
-        ValueError: There is no split of that name, or ``pictures`` is less than 1.
+        ValueError: If there is no such split, or ``pictures`` is less than 1.
     """
     if name not in SPLITS:
         raise ValueError(f"there is no split {name!r}; the splits are {', '.join(SPLITS)}")
@@ -102,13 +105,20 @@ def split(name: str, *, pictures: int) -> EmojiScenes:
 
 def _ask(scene: EmojiScene, absent: Sequence[Emoji], picture: int, rng: random.Random) -> list[Question]:
     there = [thing.emoji for thing in scene.things]
-    asked = [("exist", emoji_scenes.asks_for(one), "yes") for one in there]
-    asked += [("exist", emoji_scenes.asks_for(one), "no") for one in absent[: len(there)]]
+    asked = [("exist", asks_for(one), "yes") for one in there]
+    asked += [("exist", asks_for(one), "no") for one in absent[: len(there)]]
     for one, other in zip(there, absent[len(there) :], strict=True):
-        asked.append(("choice", emoji_scenes.asks_for(*rng.sample([one, other], 2)), emoji_scenes.name(one)))
+        asked.append(("choice", asks_for(*rng.sample([one, other], 2)), name(one)))
     for anchor in scene.things:
         for side in SIDES:
-            if len(found := emoji_scenes.beside(scene, anchor, side)) == 1:
-                text = f"what is {side} the {emoji_scenes.name(anchor.emoji)}?"
-                asked.append(("relation", text, emoji_scenes.name(found[0].emoji)))
+            if len(found := beside(scene, anchor, side)) == 1:
+                asked.append(("relation", f"what is {side} the {name(anchor.emoji)}?", name(found[0].emoji)))
     return [Question(picture, *one) for one in asked]
+
+
+def _load(name: str, pictures: int) -> WorldData:
+    data = split(name, pictures=pictures)
+    return WorldData(data.pictures, by_picture(data.questions, pictures), data.scenes)
+
+
+WORLD = World(name="more emoji", splits=tuple(SPLITS), types=TYPES, load=_load, caption=emoji_scenes.caption)

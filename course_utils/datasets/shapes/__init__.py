@@ -1,9 +1,9 @@
-"""Shapes: a synthetic world of pictures and questions, made for the ladder of this course.
+"""Shapes: a synthetic world of pictures and questions, the benchmark of the course's ladder of methods.
 
-Pictures of 64x64 pixels hold several things of four shapes, eight colours and two sizes. Every picture has one
-question of each of eight types: four read things, four need a relation between things. The idea is CLEVR's
-(Johnson et al., 2017): scenes are known, questions are programs, so answers are exact. Answers are balanced,
-so that a model which does not look, or looks past the relation, can only guess.
+Pictures of 64x64 pixels hold six to eight objects of four shapes, eight colours and two sizes. Every picture has one
+question of each of eight types: four read objects, four need a relation between objects. As in CLEVR (Johnson et al.,
+2017), scenes are known and questions are programs, so answers are exact. Answers are balanced, so that a model that
+ignores the picture, or the relation, can only guess.
 
     data = split("train", pictures=2000)
     data.pictures[0], data.questions[0].text, data.questions[0].answer
@@ -12,14 +12,13 @@ so that a model which does not look, or looks past the relation, can only guess.
 from __future__ import annotations
 
 import gc
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 
+from course_utils.datasets.shapes import curriculum
 from course_utils.datasets.shapes.questions import (
     ANSWERS,
     RELATIONAL_TYPES,
@@ -32,6 +31,7 @@ from course_utils.datasets.shapes.questions import (
     execute,
     parse,
 )
+from course_utils.datasets.shapes.rationales import rationale
 from course_utils.datasets.shapes.scenes import (
     COLOURS,
     GRID,
@@ -48,69 +48,42 @@ from course_utils.datasets.shapes.scenes import (
     render,
     render_all,
 )
-from course_utils.datasets.vqa import VisualQuestion
+from course_utils.datasets.world import SceneObject, World, WorldData, by_picture
 
 __all__ = [
-    "ANSWERS",
-    "COLOURS",
-    "GRID",
-    "HELD_OUT",
-    "PAIRS",
-    "PICTURE",
-    "RELATIONAL_TYPES",
-    "SHAPES",
-    "SIZES",
-    "SPLITS",
-    "TYPES",
-    "Description",
-    "Program",
-    "Question",
-    "Scene",
-    "ShapesData",
-    "Thing",
-    "caption",
-    "cell_labels",
-    "execute",
-    "generate",
-    "parse",
-    "render",
-    "render_all",
-    "split",
-]
+    "ANSWERS", "COLOURS", "GRID", "HELD_OUT", "PAIRS", "PICTURE", "RELATIONAL_TYPES", "SHAPES", "SIZES", "SPLITS",
+    "TYPES", "WORLD", "Description", "Program", "Question", "Scene", "ShapesData", "Thing", "caption", "cell_labels",
+    "execute", "generate", "parse", "render", "render_all", "split",
+]  # fmt: skip
 
-# Name of a split -> (seed, colour-shape pairs). Only "compositional" shows pairs that the others hold out.
+# Split -> (seed, colour-shape pairs). Only "compositional" shows pairs that the others hold out.
 SPLITS = {"train": (1, "seen"), "validation": (2, "seen"), "test": (3, "seen"), "compositional": (4, "unseen")}
 
 
 @dataclass(frozen=True)
 class ShapesData:
-    """Scenes and their questions: those of picture i are ``questions[8 * i : 8 * i + 8]``, in order of ``TYPES``."""
+    """Scenes and questions: those about picture i are ``questions[8 * i : 8 * i + 8]``, in the order of ``TYPES``."""
 
     scenes: tuple[Scene, ...]
     questions: tuple[Question, ...]
 
     @cached_property
     def pictures(self) -> np.ndarray:
-        """The scenes drawn, (n, 64, 64, 3) uint8; drawn at the first use and then kept."""
+        """The scenes drawn, (n, 64, 64, 3) uint8."""
         return render_all(self.scenes)
-
-    @property
-    def visual_questions(self) -> list[VisualQuestion]:
-        """The questions as :class:`course_utils.datasets.vqa.VisualQADataset` takes them."""
-        return [VisualQuestion(i, q.picture, q.text, q.answer, q.type) for i, q in enumerate(self.questions)]
 
 
 def generate(pictures: int, seed: int, *, pairs: str = "all") -> ShapesData:
-    """Make a data set; the same seed gives the same on every platform, and more pictures begin with the same.
+    """A data set, the same for the same seed on every platform; more pictures begin with the same pictures.
 
     Args:
-        pictures: How many, each with eight questions.
+        pictures: Number of pictures, with eight questions each.
         seed: Any whole number from 0 up.
-        pairs: The colour-shape pairs in the pictures: "all"; "seen", only those not in ``HELD_OUT``; or "unseen",
-            about half of the things, and at least one in a picture, of a pair in ``HELD_OUT``.
+        pairs: Colour-shape pairs in the pictures: "all"; "seen", those not in ``HELD_OUT``; or "unseen", with about
+            half of the objects, and at least one in a picture, of a pair in ``HELD_OUT``.
 
     Raises:
-        ValueError: ``pictures`` is less than 1, or ``pairs`` is none of the three.
+        ValueError: If ``pictures`` is less than 1, or ``pairs`` is none of the three.
     """
     if pictures < 1:
         raise ValueError(f"pictures is {pictures}; it must be at least 1")
@@ -118,32 +91,25 @@ def generate(pictures: int, seed: int, *, pairs: str = "all") -> ShapesData:
     questions: list[Question] = []
     candidates = draw_scenes(np.random.Generator(np.random.PCG64([seed, 0])), pairs)
     balance = Balance(Chance(np.random.Generator(np.random.PCG64([seed, 1]))))
-    with _collector_paused():
+    was_on = gc.isenabled()
+    gc.disable()  # so many new questions would make it traverse all of torch, again and again
+    try:
         while len(scenes) < pictures:
             scene = next(candidates)
             if asked := balance.ask(scene, len(scenes)):
                 scenes.append(scene)
                 questions += asked
-    return ShapesData(tuple(scenes), tuple(questions))
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Spare the garbage collector a useless look at all of torch for each batch of new questions."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
     finally:
         if was_on:
             gc.enable()
+    return ShapesData(tuple(scenes), tuple(questions))
 
 
 def split(name: str, *, pictures: int) -> ShapesData:
     """An official split: "train", "validation", "test", or "compositional" with the held-out pairs.
 
     Raises:
-        ValueError: There is no split of that name, or ``pictures`` is less than 1.
+        ValueError: If there is no such split, or ``pictures`` is less than 1.
     """
     if name not in SPLITS:
         raise ValueError(f"there is no split {name!r}; the splits are {', '.join(SPLITS)}")
@@ -151,9 +117,27 @@ def split(name: str, *, pictures: int) -> ShapesData:
     return generate(pictures, seed, pairs=pairs)
 
 
-if __name__ == "__main__":
-    start = time.process_time()
-    data = split("train", pictures=2000)
-    made = time.process_time()
-    shape = data.pictures.shape
-    print(f"{len(data.questions)} questions in {made - start:.2f} s, {shape} in {time.process_time() - made:.2f} s")
+def _load(name: str, pictures: int) -> WorldData:
+    data = split(name, pictures=pictures)
+    return WorldData(data.pictures, by_picture(data.questions, pictures), data.scenes)
+
+
+def _objects(scene: Scene) -> list[SceneObject]:
+    return [SceneObject(f"{t.size} {t.colour} {t.shape}", t.x, t.y, 2 * SIZES[t.size] + 1) for t in scene.things]
+
+
+WORLD = World(
+    name="shapes",
+    splits=tuple(SPLITS),
+    types=TYPES,
+    load=_load,
+    rationale=rationale,
+    objects=_objects,
+    names=lambda: ([" ".join(words) for words in product(SIZES, COLOURS, SHAPES)], []),
+    side=PICTURE,
+    stepping_stones=curriculum.stepping_stones,
+    replaced_types=curriculum.REPLACED_TYPES,
+    extra_questions=curriculum.extra_questions,
+    late_types=curriculum.LATE_TYPES,
+    early_match_questions=curriculum.early_match_questions,
+)

@@ -1,4 +1,4 @@
-"""Questions about a scene: small programs, their wording in both directions, and balanced sampling."""
+"""Questions about scenes of shapes: programs, their wording, parsing, execution and balanced sampling."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ T = TypeVar("T")
 
 DIRECTIONS = ("left of", "right of", "above", "below")
 DISTANCES = ("nearest to", "furthest from")
-DISTANCE_MARGIN = 3  # pixels between the nearest (or furthest) thing asked about and the next
+DISTANCE_MARGIN = 3  # pixels between the nearest (or furthest) object asked about and the next
 ANSWERS = ("yes", "no", *(str(n) for n in range(MOST + 1)), *COLOURS, *SHAPES)
 
 
 class Description(NamedTuple):
-    """What is said of a thing; None leaves an attribute open, and all three open is just "thing"."""
+    """Attributes of an object; None leaves one open, and with all three open it reads "thing"."""
 
     size: str | None = None
     colour: str | None = None
@@ -34,7 +34,7 @@ class Description(NamedTuple):
         return " ".join(word for word in (self.size, self.colour, self.shape or "thing") if word)
 
     def matches(self, thing: Thing) -> bool:
-        """Whether the thing has every attribute that is named."""
+        """Whether the object has every attribute that is given."""
         return (
             (self.shape is None or self.shape == thing.shape)
             and (self.colour is None or self.colour == thing.colour)
@@ -47,14 +47,14 @@ THING = Description()
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A question as steps: find the anchor, go along the relation, keep what fits the target, then query.
+    """A question as a program: find the anchor, follow the relation, keep what matches the target, then query.
 
     Attributes:
         query: "exist", "count", "colour" or "shape" of the target; "more" or "fewer" of the target than of the
             anchor; or "verify" that the target stands in the relation to the anchor.
         target: What is asked about.
         relation: One of ``DIRECTIONS`` or ``DISTANCES``, or None.
-        anchor: The one thing that the relation starts from, or None.
+        anchor: The one object that the relation starts from, or None.
     """
 
     query: str
@@ -77,7 +77,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, its answer (one of ``ANSWERS``), where it comes from, and the index of its picture."""
+    """A question, its answer (one of ``ANSWERS``), its type and template in ``TEMPLATES``, and its picture's index."""
 
     text: str
     answer: str
@@ -88,10 +88,10 @@ class Question:
 
 
 def execute(program: Program, scene: Scene) -> str:
-    """Answer a program on a scene.
+    """The program's answer about a scene.
 
     Raises:
-        ValueError: The question speaks of "the red circle" where the scene has none, or more than one.
+        ValueError: If the question speaks of "the red circle" where the scene has none or several.
     """
     query, target, anchor = program.query, program.target, program.anchor
     if query in ("more", "fewer"):
@@ -126,7 +126,7 @@ def _only(description: Description, things: tuple[Thing, ...]) -> Thing:
 
 
 def position(thing: Thing, direction: str) -> int:
-    """A number that is smaller the further a thing lies in the direction."""
+    """A coordinate of the object that is smaller the further it lies in the direction."""
     if direction == "left of":
         return thing.x
     if direction == "right of":
@@ -135,12 +135,12 @@ def position(thing: Thing, direction: str) -> int:
 
 
 def distance(a: Thing, b: Thing) -> float:
-    """Pixels between two centres."""
+    """Pixels between the centres of two objects."""
     return sqrt((a.x - b.x) ** 2 + (a.y - b.y) ** 2)
 
 
 def _related(things: tuple[Thing, ...], relation: str, anchor: Thing) -> tuple[Thing, ...]:
-    """Those of the things that stand in the relation to the anchor; equally near ones are all nearest."""
+    """The objects that stand in the relation to the anchor; all that are equally near are nearest."""
     if relation in DIRECTIONS:
         limit = position(anchor, relation)
         return tuple(thing for thing in things if position(thing, relation) < limit)
@@ -172,10 +172,10 @@ _WORDS |= {"an", "how", "there", "fewer", "shape", *SIZES, *COLOURS, *SHAPES}
 
 
 def parse(text: str) -> Program:
-    """Read a question in the words of this world: the inverse of ``str(program)``.
+    """The program of a question: the inverse of ``str(program)``.
 
     Raises:
-        ValueError: A word is unknown, or the words do not make one of the known forms of question.
+        ValueError: If a word is unknown, or the words make none of the known forms of question.
     """
     words = text.lower().replace("?", " ").replace("color", "colour").split()
     unknown = [word for word in words if not {word, word.removesuffix("s")} & _WORDS]
@@ -196,7 +196,7 @@ def _describe(name: str) -> Description:
 
 
 class Chance:
-    """Fast small choices from a numpy generator, by way of uniform numbers drawn in advance."""
+    """Fast random choices, from uniform numbers that a numpy generator draws in blocks."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._numbers = chain.from_iterable(iter(lambda: rng.random(4096).tolist(), None))
@@ -210,84 +210,84 @@ class Chance:
         return sorted(options, key=lambda _: next(self._numbers))
 
 
-class Look(NamedTuple):
-    """What a template sees: the things, for each a name that fits no other, and its place in each direction."""
+class View(NamedTuple):
+    """What a template sees: the objects, for each a unique name and its position in each direction."""
 
     things: tuple[Thing, ...]
     names: list[Description]
-    places: dict[str, list[int]]
+    positions: dict[str, list[int]]
     chance: Chance
 
 
-# A template offers questions on a scene as {answer: programs that have it}, a program still as a plain tuple of
-# its fields. It draws everything else first, so that the answer can then be chosen by what was rare so far, and
-# the anchor by the answer. In questions across a direction every answer is on offer, whatever the scene and the
-# wording: so nothing but the anchor tells the answer, and another anchor would change it. A template that does
-# not suit the scene offers nothing.
+# A template offers questions about a scene as {answer: programs}, a program as a tuple of its fields. All else is drawn
+# before the answer, so that the answer can be the rarest so far, and the anchor follows from the answer. Questions
+# across a direction offer every answer, whatever the scene and the wording: only the anchor decides, and another
+# anchor would change the answer. A template that does not suit the scene offers nothing.
 Offer = dict[str, list[tuple]]
+Template = Callable[[View], Offer]
 TRIES = 20  # draws before a template gives up on a scene
 ONE_WORD = {size: Description(size=size) for size in SIZES}
 ONE_WORD |= {colour: Description(colour=colour) for colour in COLOURS}
 ONE_WORD |= {shape: Description(shape=shape) for shape in SHAPES}
 
 
-def _exist(look: Look, first: str, second: str) -> Offer:
-    """Is there a thing with these two attributes? For "no", each attribute is there, but on two things."""
-    pairs = [(getattr(thing, first), getattr(thing, second)) for thing in look.things]
-    real = look.chance.one(pairs)
+def _exist(view: View, first: str, second: str) -> Offer:
+    """Is there an object with these two attributes? For "no", both attributes are there, but on different objects."""
+    pairs = [(getattr(thing, first), getattr(thing, second)) for thing in view.things]
+    real = view.chance.one(pairs)
     for _ in range(TRIES):
-        mixed = look.chance.one(pairs)[0], look.chance.one(pairs)[1]
-        # Both or neither held out: else a pair that was never seen would tell the answer.
+        mixed = view.chance.one(pairs)[0], view.chance.one(pairs)[1]
+        # Both or neither are held out: otherwise an unseen pair would give the answer away.
         if mixed not in pairs and (mixed in HELD_OUT) == (real in HELD_OUT):
             return {"yes": [("exist", _both(*real))], "no": [("exist", _both(*mixed))]}
     return {}
 
 
-def _attribute(look: Look, query: str) -> Offer:
-    """What colour (or shape) is the one thing of a shape (or colour), with its size where needed?"""
+def _attribute(view: View, query: str) -> Offer:
+    """What colour (or shape) is the only object of a shape (or colour), with its size where needed?"""
     offer: Offer = defaultdict(list)
-    names = distinct_names(look.things, colour=query != "colour", shape=query != "shape")
-    for thing, name in zip(look.things, names, strict=True):
+    names = distinct_names(view.things, colour=query != "colour", shape=query != "shape")
+    for thing, name in zip(view.things, names, strict=True):
         if name:
             offer[getattr(thing, query)].append((query, name))
     return offer
 
 
-def _count(look: Look, attribute: str, values: Iterable[str], allowed: range) -> Offer:
-    """How many things have this value of an attribute?"""
+def _count(view: View, attribute: str, values: Iterable[str], allowed: range) -> Offer:
+    """How many objects have this value of an attribute?"""
     offer: Offer = defaultdict(list)
-    there = [getattr(thing, attribute) for thing in look.things]
+    there = [getattr(thing, attribute) for thing in view.things]
     for value in values:
         if (count := there.count(value)) in allowed:
             offer[str(count)].append(("count", ONE_WORD[value]))
     return offer
 
 
-def _compare(look: Look) -> Offer:
-    """Are there more (or fewer) of one shape than of another? Never as many."""
-    there = [thing.shape for thing in look.things]
+def _compare(view: View) -> Offer:
+    """Are there more (or fewer) of one shape than of another? The numbers always differ."""
+    there = [thing.shape for thing in view.things]
     uneven = [(a, b) for a, b in permutations(SHAPES, 2) if there.count(a) > there.count(b)]
     if not uneven:
         return {}
-    many, few = (ONE_WORD[shape] for shape in look.chance.one(uneven))
+    many, few = (ONE_WORD[shape] for shape in view.chance.one(uneven))
     more, fewer = ("more", many, None, few), ("fewer", few, None, many)
     not_more, not_fewer = ("more", few, None, many), ("fewer", many, None, few)
     return {"yes": [more, fewer], "no": [not_more, not_fewer]}
 
 
-def _across(look: Look, query: str, targets: list[Description]) -> Offer:
-    """Does a target stand in a direction from the anchor? "no" just before the first target, "yes" just after it.
+def _across(view: View, query: str, targets: list[Description]) -> Offer:
+    """Does a target stand in a direction from the anchor?
 
-    The anchors closest to that change are asked about, so that an anchor's place in the picture, which could be
-    looked up without finding a target, tells as little as it can. An anchor that is itself a target would mostly
-    mean "no", so there is none.
+    The anchor is the last object before the first target ("no") or the first object after it ("yes"), so that an
+    anchor's position, which could be looked up without finding a target, says as little as it can. An anchor that is
+    itself a target would mostly mean "no", so there is none.
     """
     for _ in range(TRIES):
-        target, direction = look.chance.one(targets), look.chance.one(DIRECTIONS)
-        places = look.places[direction]
-        is_target = [target.matches(thing) for thing in look.things]
-        first = min([place for place, hit in zip(places, is_target, strict=True) if hit])
-        anchors = [(p, name) for p, name, hit in zip(places, look.names, is_target, strict=True) if not hit]
+        target, direction = view.chance.one(targets), view.chance.one(DIRECTIONS)
+        positions = view.positions[direction]
+        is_target = [target.matches(thing) for thing in view.things]
+        first = min([place for place, hit in zip(positions, is_target, strict=True) if hit])
+        anchors = [(p, name) for p, name, hit in zip(positions, view.names, is_target, strict=True) if not hit]
         before = [anchor for anchor in anchors if anchor[0] < first]
         after = [anchor for anchor in anchors if anchor[0] > first]
         if before and after:
@@ -296,14 +296,14 @@ def _across(look: Look, query: str, targets: list[Description]) -> Offer:
     return {}
 
 
-def _count_across(look: Look, targets: list[Description], most: int) -> Offer:
+def _count_across(view: View, targets: list[Description], most: int) -> Offer:
     """How many targets, 0 to ``most``, stand in a direction from the anchor?"""
     for _ in range(TRIES if targets else 0):
-        target, direction = look.chance.one(targets), look.chance.one(DIRECTIONS)
-        places = look.places[direction]
-        found = sorted([p for p, thing in zip(places, look.things, strict=True) if target.matches(thing)])
+        target, direction = view.chance.one(targets), view.chance.one(DIRECTIONS)
+        positions = view.positions[direction]
+        found = sorted([p for p, thing in zip(positions, view.things, strict=True) if target.matches(thing)])
         offer: Offer = {str(count): [] for count in range(most + 1)}
-        for place, name in zip(places, look.names, strict=True):
+        for place, name in zip(positions, view.names, strict=True):
             count = bisect_left(found, place)
             if count <= most:
                 offer[str(count)].append(("count", target, direction, name))
@@ -312,14 +312,14 @@ def _count_across(look: Look, targets: list[Description], most: int) -> Offer:
     return {}
 
 
-def _nearest(look: Look, query: str) -> Offer:
-    """What colour (or shape) is the thing nearest to (or furthest from) an anchor? Two answers or, better, more."""
-    spots = [(thing.x, thing.y, getattr(thing, query)) for thing in look.things]
+def _nearest(view: View, query: str) -> Offer:
+    """What colour (or shape) is the object nearest to (or furthest from) an anchor? Preferably with many answers."""
+    spots = [(thing.x, thing.y, getattr(thing, query)) for thing in view.things]
     ranked = [sorted([((x - u) ** 2 + (y - v) ** 2, value) for u, v, value in spots]) for x, y, _ in spots]
     offers = []
-    for relation, first, second in look.chance.shuffled([("nearest to", 1, 2), ("furthest from", -1, -2)]):
+    for relation, first, second in view.chance.shuffled([("nearest to", 1, 2), ("furthest from", -1, -2)]):
         offer: Offer = defaultdict(list)
-        for name, others in zip(look.names, ranked, strict=True):
+        for name, others in zip(view.names, ranked, strict=True):
             if abs(sqrt(others[first][0]) - sqrt(others[second][0])) >= DISTANCE_MARGIN:
                 offer[others[first][1]].append((query, THING, relation, name))
         if len(offer) > 2:
@@ -329,18 +329,18 @@ def _nearest(look: Look, query: str) -> Offer:
 
 
 def _both(first: str, second: str) -> Description:
-    """The description by two words, in the order of their attributes."""
+    """A description by two attributes."""
     return Description(*(a or b for a, b in zip(ONE_WORD[first], ONE_WORD[second], strict=True)))
 
 
-def _kinds(look: Look, attribute: str, *, least: int = 1) -> list[Description]:
-    """The descriptions by one attribute that fit so many things at least."""
-    values = [getattr(thing, attribute) for thing in look.things]
+def _kinds(view: View, attribute: str, *, least: int = 1) -> list[Description]:
+    """Descriptions by one attribute that fit at least ``least`` objects."""
+    values = [getattr(thing, attribute) for thing in view.things]
     return [ONE_WORD[value] for value in dict.fromkeys(values) if values.count(value) >= least]
 
 
 def distinct_names(things: tuple[Thing, ...], colour: bool, shape: bool) -> list[Description | None]:
-    """A name for each thing by colour and shape, or one of them; with its size where needed, None where in vain."""
+    """For each object a unique name by colour, shape or both, with its size where needed; None where there is none."""
     plain = [Description(None, t.colour if colour else None, t.shape if shape else None) for t in things]
     names = [
         name if plain.count(name) == 1 else Description(thing.size, name.colour, name.shape)
@@ -349,32 +349,32 @@ def distinct_names(things: tuple[Thing, ...], colour: bool, shape: bool) -> list
     return [name if names.count(name) == 1 else None for name in names]
 
 
-TEMPLATES: dict[str, dict[str, Callable[[Look], Offer]]] = {  # type -> name -> template
+TEMPLATES: dict[str, dict[str, Template]] = {  # type -> name -> template
     "exist": {
-        "exist colour shape": lambda look: _exist(look, "colour", "shape"),
-        "exist size shape": lambda look: _exist(look, "size", "shape"),
-        "exist size colour": lambda look: _exist(look, "size", "colour"),
+        "exist colour shape": lambda view: _exist(view, "colour", "shape"),
+        "exist size shape": lambda view: _exist(view, "size", "shape"),
+        "exist size colour": lambda view: _exist(view, "size", "colour"),
     },
-    "colour": {"colour": lambda look: _attribute(look, "colour")},
-    "shape": {"shape": lambda look: _attribute(look, "shape")},
+    "colour": {"colour": lambda view: _attribute(view, "colour")},
+    "shape": {"shape": lambda view: _attribute(view, "shape")},
     "number": {
-        "count shape": lambda look: _count(look, "shape", SHAPES, range(4)),
-        "count colour": lambda look: _count(look, "colour", COLOURS, range(3)),
-        "count size": lambda look: _count(look, "size", SIZES, range(1, 6)),
+        "count shape": lambda view: _count(view, "shape", SHAPES, range(4)),
+        "count colour": lambda view: _count(view, "colour", COLOURS, range(3)),
+        "count size": lambda view: _count(view, "size", SIZES, range(1, 6)),
         "compare": _compare,
     },
     "exist-relation": {
-        "exist-relation shape": lambda look: _across(look, "exist", _kinds(look, "shape")),
-        "exist-relation colour": lambda look: _across(look, "exist", _kinds(look, "colour")),
+        "exist-relation shape": lambda view: _across(view, "exist", _kinds(view, "shape")),
+        "exist-relation colour": lambda view: _across(view, "exist", _kinds(view, "colour")),
     },
     "count-relation": {
-        "count-relation size": lambda look: _count_across(look, _kinds(look, "size", least=3), most=3),
-        "count-relation shape": lambda look: _count_across(look, _kinds(look, "shape", least=2), most=2),
+        "count-relation size": lambda view: _count_across(view, _kinds(view, "size", least=3), most=3),
+        "count-relation shape": lambda view: _count_across(view, _kinds(view, "shape", least=2), most=2),
     },
-    "verify-relation": {"verify-relation": lambda look: _across(look, "verify", look.names)},
+    "verify-relation": {"verify-relation": lambda view: _across(view, "verify", view.names)},
     "distance": {
-        "distance colour": lambda look: _nearest(look, "colour"),
-        "distance shape": lambda look: _nearest(look, "shape"),
+        "distance colour": lambda view: _nearest(view, "colour"),
+        "distance shape": lambda view: _nearest(view, "shape"),
     },
 }
 TYPES = tuple(TEMPLATES)
@@ -382,7 +382,7 @@ RELATIONAL_TYPES = TYPES[4:]
 
 
 class Balance:
-    """Asks one question of each type about each scene, always with the answer that was rarest so far."""
+    """Asks one question of each type about each scene, always with the answer that has been rarest so far."""
 
     def __init__(self, chance: Chance) -> None:
         self._chance = chance
@@ -392,30 +392,21 @@ class Balance:
     def ask(self, scene: Scene, picture: int) -> list[Question]:
         """A question of each type; none at all where the scene does not suit one of the types."""
         names = distinct_names(scene.things, colour=True, shape=True)
-        places = {direction: [position(thing, direction) for thing in scene.things] for direction in DIRECTIONS}
-        look = Look(scene.things, names, places, self._chance)
+        positions = {direction: [position(thing, direction) for thing in scene.things] for direction in DIRECTIONS}
+        view = View(scene.things, names, positions, self._chance)
         questions = []
         for kind, templates in TEMPLATES.items():
-            template, offer = self._choose_template(look, templates)
-            if not offer:
+            for template in sorted(templates, key=self._asked.__getitem__):  # the rarest that suits the scene
+                if offer := templates[template](view):
+                    break
+            else:
                 return []
-            answer = self._choose_answer(template, offer)
+            given = self._given[template]
+            least = min([given[answer] for answer in offer])
+            answer = self._chance.one([answer for answer in offer if given[answer] == least])
             program = Program(*self._chance.one(offer[answer]))
             questions.append(Question(str(program), answer, kind, template, program, picture))
         for question in questions:
             self._asked[question.template] += 1
             self._given[question.template][question.answer] += 1
         return questions
-
-    def _choose_template(self, look: Look, templates: dict[str, Callable[[Look], Offer]]) -> tuple[str, Offer]:
-        """The rarest template so far that suits the scene, and what it offers."""
-        for template in sorted(templates, key=self._asked.__getitem__):
-            if offer := templates[template](look):
-                return template, offer
-        return "", {}
-
-    def _choose_answer(self, template: str, offer: Offer) -> str:
-        """The rarest answer so far of those on offer."""
-        given = self._given[template]
-        least = min([given[answer] for answer in offer])
-        return self._chance.one([answer for answer in offer if given[answer] == least])

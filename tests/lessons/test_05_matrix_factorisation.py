@@ -1,11 +1,16 @@
+"""Matrix factorisation, as lesson 05 defines it, against scikit-learn, least squares and random rivals."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from lesson_code import lesson_code
 from sklearn.decomposition import non_negative_factorization
 
-from course_utils.alignment import factorisation
+factorisation = lesson_code(
+    "05", "Factors", "check_rank", "truncated_svd", "random_start", "nmf", "solve_rows", "als",
+)  # fmt: skip
 
 
 @pytest.fixture
