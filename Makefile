@@ -15,8 +15,8 @@ COLAB_PYTHON ?= python3.13
 NOTEBOOKS ?= notebooks/
 REPO ?=
 
-# OpenMP threads that wait for work spin for milliseconds. Where other processes want those cores, that costs a
-# multiple of the time; this ends it after microseconds. Your own setting is kept.
+# As course_utils/__init__.py does, for programs that import torch first: OpenMP threads that wait give up their cores
+# sooner. Your own setting is kept.
 ifndef OMP_WAIT_POLICY
 export GOMP_SPINCOUNT ?= 1000
 endif

@@ -1,4 +1,4 @@
-"""How Sphinx builds the course's site: `make site`. The pages are gathered by sources.py; no notebook is run."""
+"""Sphinx configuration of the course's site: `make site`. sources.py gathers the pages; no notebook is run."""
 
 import tomllib
 from pathlib import Path
@@ -17,8 +17,8 @@ extensions = ["myst_nb"]
 exclude_patterns = ["_build", "jupyter_execute", "**.ipynb_checkpoints"]
 myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 3
-nb_execution_mode = "off"  # what a reader sees is what was stored, and what CI checked
-nb_ipywidgets_js = {}  # no script from another host: stored widgets would show nothing without a kernel
+nb_execution_mode = "off"  # readers see the stored outputs, which CI has checked
+nb_ipywidgets_js = {}  # no script from another host; stored widgets show nothing without a kernel anyway
 nb_merge_streams = True
 
 html_theme = "furo"
@@ -37,12 +37,12 @@ html_theme_options = {
 }
 
 
-# Formulas as MathML, which browsers draw themselves: no script, no network, and screen readers know it.
+# Formulas as MathML, which browsers draw without a script or a network and screen readers can read.
 
 
 def _formula(writer, node, display):
     if display == "block":
-        writer.body.append('<div class="math" tabindex="0">')  # wide ones scroll, by keyboard too
+        writer.body.append('<div class="math" tabindex="0">')  # wide formulas scroll, by keyboard too
     writer.body.append(convert(node.astext(), display=display))
     if display == "block":
         writer.body.append("</div>")

@@ -1,8 +1,7 @@
 """Check the built pages without a network: ``python docs/pages.py build/site``.
 
-Links and anchors inside the site lead somewhere; addresses elsewhere are well formed; nothing that a page needs to
-show itself comes from another host; pages say their language, pictures what they show, and headings leave no level
-out.
+Links and anchors inside the site must resolve, and other addresses be well formed. A page may load nothing from other
+hosts, must declare its language, must give pictures alternative text, and must not skip a heading level.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ MACHINE_MADE = {"genindex.html", "search.html"}  # Sphinx's own: their headings 
 
 @dataclass
 class Page(HTMLParser):
-    """What matters of an HTML page."""
+    """The parts of an HTML page that are checked."""
 
     lang: str = ""
     anchors: set[str] = field(default_factory=set)
@@ -32,7 +31,7 @@ class Page(HTMLParser):
         super().__init__()
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        """Note what a tag says."""
+        """Record a tag."""
         has = {name: value or "" for name, value in attributes}
         self.anchors |= {has[name] for name in ("id", "name") if has.get(name)}
         if tag == "html":
@@ -57,7 +56,7 @@ def read(path: Path) -> Page:
 
 
 def problems(site: Path) -> list[str]:
-    """Everything that is wrong with the pages of a site, each with the name of its page."""
+    """List the problems of a site, each with the name of its page."""
     pages = {path: read(path) for path in sorted(site.rglob("*.html")) if "_static" not in path.parts}
     if not pages:
         return [f"{site} holds no page: run `make site`"]
@@ -71,29 +70,29 @@ def problems(site: Path) -> list[str]:
 
 
 def page_problems(page: Page, machine_made: bool = False) -> list[str]:
-    """Language, alternative texts and the order of headings."""
-    found = [] if page.lang else ["the page does not say its language"]
+    """Check language, alternative texts and the order of headings."""
+    found = [] if page.lang else ["the page does not declare its language"]
     found += [f"a picture without alternative text: {source}" for source in page.without_alt]
     if machine_made:
         return found
     if page.headings.count(1) != 1:
-        found.append(f"{page.headings.count(1)} headings of the first level, where there should be one")
+        found.append(f"{page.headings.count(1)} headings of the first level instead of one")
     steps = zip(page.headings, page.headings[1:], strict=False)
     return found + [f"a heading of level {b} follows one of level {a}" for a, b in steps if b > a + 1]
 
 
 def link_problem(link: str, path: Path, site: Path, pages: dict[Path, Page]) -> str:
-    """Why a link cannot be followed; empty if it can, or if only a network could tell."""
+    """Why a link is broken; empty if it is not, or if only a network could tell."""
     try:
         parts = urlsplit(link)
-        parts.port  # noqa: B018 - a malformed one raises
+        parts.port  # noqa: B018 - raises if malformed
     except ValueError as error:
         return f"malformed address {link}: {error}"
     if parts.scheme in ("http", "https"):
         good = "." in parts.netloc and not any(c.isspace() for c in link)
         return "" if good else f"malformed address {link}"
     if parts.scheme or parts.netloc:
-        return "" if parts.scheme == "mailto" else f"an address of an unknown kind: {link[:60]}"
+        return "" if parts.scheme == "mailto" else f"an address of unknown kind: {link[:60]}"
     target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
     if target.is_dir():
         target /= "index.html"
@@ -106,7 +105,7 @@ def link_problem(link: str, path: Path, site: Path, pages: dict[Path, Page]) -> 
 
 
 def need_problem(link: str, path: Path, site: Path, pages: dict[Path, Page]) -> str:
-    """Why something that a page needs to show itself is missing, or has to be fetched from elsewhere."""
+    """Why a file that a page loads is missing, or needs the network; empty if neither."""
     if link.startswith("data:"):
         return ""
     parts = urlsplit(link)
@@ -117,5 +116,5 @@ def need_problem(link: str, path: Path, site: Path, pages: dict[Path, Page]) -> 
 
 if __name__ == "__main__":
     wrong = problems(Path(sys.argv[1]).resolve())
-    print("\n".join(wrong) or "Every link inside the site leads somewhere.")
+    print("\n".join(wrong) or "Every link inside the site resolves.")
     sys.exit(1 if wrong else 0)

@@ -1,7 +1,7 @@
-"""Gather the site's pages from the course itself: ``python docs/sources.py build/site-source``.
+"""Gather the site's pages from the course: ``python docs/sources.py build/site-source``.
 
-The landing page comes from the README and the course's figures, the glossary from the lessons' key terms, and the
-lessons are copied. A new lesson, or new results of the ladder, need no change here.
+The landing page comes from README.md and the course's figures, the glossary from the lessons' key terms; lessons are
+copied. A new lesson or new results need no change here.
 """
 
 from __future__ import annotations
@@ -17,21 +17,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HAN = re.compile(r"[\u3400-\u9fff]+(?:[、，（）·]?[\u3400-\u9fff]+)*")
-BADGE = re.compile(r"\[!\[([^\]]*)\]\(https?:[^)]*\)\]\(([^)]*)\)")  # its picture would come from another host
+BADGE = re.compile(r"\[!\[([^\]]*)\]\(https?:[^)]*\)\]\(([^)]*)\)")  # its image would come from another host
 HEAD = '| English | <span lang="zh">中文</span> | in one line | lesson |\n|---|---|---|---|'
 LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 
 
 @dataclass(frozen=True)
 class Term:
-    """A row of a lesson's key terms.
-
-    Attributes:
-        english: The term, and perhaps its abbreviation.
-        chinese: The same in Chinese.
-        meaning: One line.
-        lesson: Name of the lesson's file, without its ending.
-    """
+    """A row of a lesson's key terms; ``lesson`` is the lesson's file name without its suffix."""
 
     english: str
     chinese: str
@@ -40,7 +33,7 @@ class Term:
 
 
 def gather(folder: Path, root: Path = ROOT) -> list[Path]:
-    """Write every page into ``folder``, emptied first; the lessons' files."""
+    """Write every page into ``folder``, which is emptied first; return the lessons' files."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     lessons = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -58,7 +51,7 @@ def gather(folder: Path, root: Path = ROOT) -> list[Path]:
 
 
 def repository_of(root: Path) -> str:
-    """Address of the repository's files, from pyproject.toml."""
+    """URL of the repository's files, from pyproject.toml."""
     found = re.search(r'^Repository = "(.+)"$', (root / "pyproject.toml").read_text(encoding="utf-8"), flags=re.M)
     if not found:
         raise ValueError("pyproject.toml names no Repository under [project.urls].")
@@ -69,12 +62,12 @@ def repository_of(root: Path) -> str:
 
 
 def source_of(cell: dict) -> str:
-    """A cell's text, which the file may hold as a string or as lines."""
+    """A cell's text, which the file may store as a string or as lines."""
     return "".join(cell["source"])
 
 
 def for_the_web(notebook: dict, repository: str) -> dict:
-    """A copy of a lesson whose links lead somewhere on the web, and whose Chinese is marked as such."""
+    """A copy of a lesson with links for the web and its Chinese marked as such."""
     cells = []
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
@@ -85,12 +78,12 @@ def for_the_web(notebook: dict, repository: str) -> dict:
 
 
 def web_links(text: str, folder: str, repository: str) -> str:
-    """Relative links to lessons stay on the site; those to other files of the repository go to its web address.
+    """Point relative links to lessons at the site, and those to other files at the repository's web address.
 
     Args:
         text: Markdown.
-        folder: Where the text stands, from the root of the repository.
-        repository: Address of the repository's files.
+        folder: Folder of the text, relative to the repository's root.
+        repository: URL of the repository's files.
     """
 
     def moved(match: re.Match) -> str:
@@ -108,7 +101,7 @@ def web_links(text: str, folder: str, repository: str) -> str:
 
 
 def mark_chinese(text: str) -> str:
-    """Chinese words as ``<span lang="zh">``, so that a screen reader speaks them rightly; code is left alone."""
+    """Wrap Chinese in ``<span lang="zh">``, so that screen readers pronounce it; code stays as it is."""
     parts = re.split(r"(```.*?```|`[^`\n]*`)", text, flags=re.S)
     return "".join(p if p.startswith("`") else HAN.sub(r'<span lang="zh">\g<0></span>', p) for p in parts)
 
@@ -126,7 +119,7 @@ def key_terms(notebook: dict, lesson: str) -> list[Term]:
 
 
 def glossary(terms: Iterable[Term]) -> str:
-    """The glossary as Markdown: by letter; a term that several lessons define lists them all."""
+    """The glossary as Markdown, by letter; a term that several lessons define lists them all."""
     entries: dict[str, list[Term]] = defaultdict(list)
     for term in terms:
         entries[_key(term.english)].append(term)
@@ -156,8 +149,8 @@ def _row(terms: list[Term]) -> str:
 
 
 def draw_figures(folder: Path) -> dict[str, str]:
-    """Draw the course's map and, where it was measured, the ladder: file name to alternative text."""
-    from course_utils import plots, results  # here, since the rest of this module needs no torch
+    """Draw the course's map and, if it was measured, the ladder; return file names with alternative texts."""
+    from course_utils import plots, results  # here, because the rest of this module needs no torch
     from course_utils.paths import DATA
 
     plots.set_style()
@@ -172,13 +165,13 @@ def draw_figures(folder: Path) -> dict[str, str]:
 
 
 def landing_page(readme: str, lessons: list[Path], figures: dict[str, str], repository: str) -> str:
-    """The landing page: what the course is, its map, its lessons, what they reach, how to start."""
+    """The landing page: the README's opening, the map, the lessons, the ladder, and how to start."""
     sections = dict(re.findall(r"^##? ([^\n]*)\n(.*?)(?=^## |\Z)", readme, flags=re.M | re.S))
     title, opening = next(iter(sections.items()))
     parts = [f"# {title}", BADGE.sub(r"[\1](\2)", opening).strip()]
     parts += [_image("map.png", figures), "## Lessons", sections["Lessons"].strip()]
     if "ladder.png" in figures:
-        parts += ["## What each idea buys", _image("ladder.png", figures)]
+        parts += ["## What each idea adds", _image("ladder.png", figures)]
     parts += ["## Start", sections["Start"].strip(), "The terms of all lessons: [glossary](glossary.md)."]
     page = web_links("\n\n".join(parts), ".", repository).replace(f"({repository}glossary.md)", "(glossary.md)")
     for name in figures:

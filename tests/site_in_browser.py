@@ -39,10 +39,16 @@ def address():
     server.shutdown()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("screen", SCREENS)
-def test_every_page_fits_and_reads(new_context, address, screen, scheme):
-    page, problems = browser.watched_page(new_context(color_scheme=scheme, **SCREENS[screen]))
+@pytest.mark.parametrize(
+    ("screen", "scheme"),
+    [
+        pytest.param(screen, scheme, marks=pytest.mark.browser_context_args(color_scheme=scheme, **options))
+        for screen, options in SCREENS.items()
+        for scheme in ("light", "dark")
+    ],
+)
+def test_every_page_fits_and_reads(context, address, screen, scheme):
+    page, problems = browser.watched_page(context)
     found = []
     for name in PAGES:
         page.goto(f"{address}/{name}.html")

@@ -269,6 +269,16 @@ def test_the_readme_quotes_the_measured_results():
     assert measure_shipped.results_table() in readme
 
 
+def test_the_house_in_the_readme_is_the_real_one():
+    house = (ROOT / "README.md").read_text(encoding="utf-8").partition("## The house")[2].split("```")[1]
+    words = set(re.findall(r"^ *\w+/|(?<=[ ])[a-z]+(?= |$)", house, flags=re.M))
+    flat = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "_moved"}
+    assert flat - words == set()
+    folders = {f"{path.name}/" for path in PACKAGE.iterdir() if path.is_dir() and path.name[0].isalpha()}
+    top = {f"{name.split('/')[0]}/" for name in tracked() if "/" in name and name[0] != "."}
+    assert {word.strip() for word in words if "/" in word} == folders | top
+
+
 def test_the_readme_lists_every_lesson():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [path.name for path in authoring.lessons() if f"notebooks/{path.name}" not in readme] == []

@@ -1,4 +1,4 @@
-"""The site's pages: how they are gathered, and what the check of the built ones catches. No Sphinx is needed."""
+"""How the site's pages are gathered, and what the check of the built pages catches. Sphinx is not needed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TERMS = f"# 04\n\n## Key terms\n\n{TABLE}\n\n## Exercises"
         ("https://example.org/a", "https://example.org/a"),
     ],
 )
-def test_links_lead_somewhere_on_the_web(link, wanted):
+def test_links_are_adjusted_for_the_web(link, wanted):
     assert sources.web_links(f"See [this]({link}).", "notebooks", REPOSITORY) == f"See [this]({wanted})."
 
 
@@ -106,7 +106,7 @@ def test_everything_is_gathered(tmp_path, monkeypatch):
     }  # fmt: skip
 
 
-def test_a_project_without_an_address_is_told(tmp_path):
+def test_a_project_without_an_address_is_reported(tmp_path):
     (tmp_path / "pyproject.toml").write_text("[project]\n")
     with pytest.raises(ValueError, match="no Repository"):
         sources.repository_of(tmp_path)
@@ -127,7 +127,7 @@ PLANTED = {
     "picture of another host": ("a.png", "https://example.org/a.png", "needs the network"),
     "no alternative text": ('alt="a"', "", "without alternative text: a.png"),
     "empty alternative text": ('alt="a"', 'alt=" "', "without alternative text: a.png"),
-    "no language": (' lang="en"', "", "does not say its language"),
+    "no language": (' lang="en"', "", "does not declare its language"),
     "two titles": ("<h2>B</h2>", "<h1>B</h1>", "2 headings of the first level"),
     "level left out": ("<h2>B</h2>", "<h3>B</h3>", "level 3 follows one of level 1"),
 }
@@ -156,5 +156,5 @@ def test_a_planted_defect_is_caught(site, old, new, said):
     assert len(found) == 1 and found[0].startswith("index.html: ") and said in found[0]
 
 
-def test_a_site_that_was_not_built_is_told(tmp_path):
+def test_a_site_that_was_not_built_is_reported(tmp_path):
     assert "run `make site`" in pages.problems(tmp_path)[0]

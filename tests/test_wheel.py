@@ -1,4 +1,4 @@
-"""What Colab gets: the wheel holds all that a lesson needs, and the set-up cell works with nothing but the wheel."""
+"""What Colab gets: the wheel contains all that a lesson needs, and the set-up cell works with the wheel alone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def first_code_cell(path):
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory):
-    """A folder with the wheel's content, built from a clone."""
+    """A folder with the content of a wheel that was built from a clone."""
     clone, built, folder = (tmp_path_factory.mktemp(name) for name in ("clone", "built", "unpacked"))
     with zipfile.ZipFile(course_wheel.wheel(course_wheel.clone(clone), built)) as archive:
         archive.extractall(folder)

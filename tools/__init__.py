@@ -1,1 +1,1 @@
-"""Programs for the authors and teachers of lessons: homework, notebooks, browser checks, set-up."""
+"""Programs for authors and teachers: homework, notebooks, browser checks, set-up."""

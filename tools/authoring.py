@@ -1,7 +1,7 @@
-"""For those who write lessons: run notebooks the way they are committed, and stamp the repository's name.
+"""For authors of lessons: run notebooks for a commit, and write the repository's name into them.
 
 ``python -m tools.authoring execute notebooks/00_start_here.ipynb`` runs a notebook in place and tidies it.
-``python -m tools.authoring slug owner/name`` writes the repository's name into badges and setup cells.
+``python -m tools.authoring slug owner/name`` writes the repository's name into badges and set-up cells.
 """
 
 from __future__ import annotations
@@ -71,23 +71,23 @@ def execute(path: Path, timeout: int = 600) -> None:
     """Run a notebook in place and tidy its outputs.
 
     Raises:
-        AuthoringError: If a cell fails or writes to stderr; the file is then as it was.
+        AuthoringError: If a cell fails or writes to stderr; the file then stays unchanged.
     """
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(notebook, timeout=timeout, resources={"metadata": {"path": str(path.parent)}})
     try:
         client.execute()
     except CellExecutionError as error:
-        raise AuthoringError(f"{path.name} was left as it was: a cell failed.\n{error}") from error
+        raise AuthoringError(f"{path.name} is unchanged: a cell failed.\n{error}") from error
     except CellTimeoutError as error:
-        raise AuthoringError(f"{path.name} was left as it was: a cell took more than {timeout} seconds.") from error
+        raise AuthoringError(f"{path.name} is unchanged: a cell took more than {timeout} seconds.") from error
     tidy(notebook)
-    complain_about_stderr(notebook, path.name)
+    refuse_stderr(notebook, path.name)
     nbformat.write(notebook, path)
 
 
 def tidy(notebook: nbformat.NotebookNode) -> None:
-    """Leave in a notebook what a reader needs, and nothing that changes from run to run or machine to machine."""
+    """Remove from a notebook what differs from run to run or machine to machine."""
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in ("tags", "nbgrader")})
@@ -95,8 +95,8 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
             cell.outputs = [_without_widget(output) for output in _joined(cell.outputs)]
 
 
-def complain_about_stderr(notebook: nbformat.NotebookNode, name: str) -> None:
-    """Raise AuthoringError if any cell wrote to stderr: a reader would see a warning that the author should mend."""
+def refuse_stderr(notebook: nbformat.NotebookNode, name: str) -> None:
+    """Raise AuthoringError if a cell wrote to stderr: the author should fix the warning that readers would see."""
     for number, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
             if output.get("name") == "stderr":
@@ -104,7 +104,7 @@ def complain_about_stderr(notebook: nbformat.NotebookNode, name: str) -> None:
 
 
 def _joined(outputs: list) -> list:
-    """Outputs with stream texts that follow each other joined, and progress bars reduced to their last state."""
+    """Join consecutive stream outputs, and reduce progress bars to their last state."""
     joined: list = []
     for output in outputs:
         if joined and output.output_type == "stream" == joined[-1].output_type and output.name == joined[-1].name:
@@ -118,7 +118,7 @@ def _joined(outputs: list) -> list:
 
 
 def _without_widget(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """A stored widget shows nothing without its kernel: keep its text alone."""
+    """Replace a widget, which shows nothing without its kernel, by a text."""
     if WIDGET in output.get("data", {}):
         del output.data[WIDGET]
         output.data["text/plain"] = "An interactive widget: run this cell to use it."
@@ -129,7 +129,7 @@ def _without_widget(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def stamp(new: str | None) -> list[Path]:
-    """Write the repository's name into every lesson and the README, first into pyproject.toml if it is a new one.
+    """Write the repository's name into all notebooks and the README, and a new one into pyproject.toml.
 
     Returns:
         The files that changed.
@@ -156,7 +156,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("execute", help="run notebooks in place")
     run.add_argument("paths", nargs="+", type=Path, help="notebooks, or folders of lessons")
-    name = commands.add_parser("slug", help="stamp owner/name into badges and setup cells")
+    name = commands.add_parser("slug", help="write owner/name into badges and set-up cells")
     name.add_argument("new", nargs="?")
     asked = parser.parse_args()
     if asked.command == "slug":

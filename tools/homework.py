@@ -519,16 +519,16 @@ def check(paths: list[Path], source_folder: Path) -> dict[Path, list[str]]:
         raise HomeworkError(f"There is no notebook in {source_folder if files else ', '.join(map(str, paths))}.")
     found: dict[Path, list[str]] = {}
     for file in files:
-        if file.name not in by_name:
-            known = ", ".join(sorted(by_name))
-            found[file] = [f"no source has this name, so nbgrader would ignore it. Rename it to one of: {known}"]
-            continue
         try:
-            submission = _read(file)
+            if file.name not in by_name:
+                known = ", ".join(sorted(by_name))
+                raise HomeworkError(
+                    f"no source has this name, so nbgrader would ignore it. Rename it to one of: {known}"
+                )
+            submission, source = _read(file), _read(by_name[file.name])
         except HomeworkError as error:
             found[file] = [str(error)]
             continue
-        source = _read(by_name[file.name])
         found[file] = submission_problems(submission, source)
         for note in submission_notes(submission, source):
             print(f"{file}: note: {note}.")

@@ -1,14 +1,14 @@
-"""The course as Colab would get it: its Python, its versions, its set-up cell with a real pip install of a clone.
+"""Install and start the course as on Colab: its Python, its versions, and the set-up cell's pip install of a clone.
 
-Run by ``make colab``; not part of ``make test``, as it installs 4 GB. In ``.venv-colab`` lie the versions that Colab
-preinstalls (colab_constraints.txt). There, in an empty folder, every lesson's set-up cell runs as it stands; only git
-is told to find the repository on this disk. Then:
+``make colab`` runs this; it is not part of ``make test``, because it installs 4 GB. ``.venv-colab`` has the versions
+that Colab preinstalls (colab_constraints.txt). There, in an empty folder, every lesson's set-up cell runs unchanged,
+with git redirected to a clone on this disk. Then it checks that
 
-- data and checkpoints have come along, and the package is the installed one;
-- not one of the packages that were there before has changed: torch stays, and nothing needs a restart;
-- the widgets build and answer under ipywidgets 7.7.1.
+- data and checkpoints came along, and the imported package is the installed one;
+- no package that was there before has changed, so torch stays and nothing needs a restart;
+- the widgets work under ipywidgets 7.7.1.
 
-It imports the standard library alone, and runs on any Python from 3.11 on.
+It imports only the standard library, and runs on Python 3.11 or newer.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ print(json.dumps({"package": course_utils.__file__, "data": files, "number": les
 
 
 class ColabError(Exception):
-    """What does not hold, in one line."""
+    """The failed check, in one line."""
 
 
 def find_python(asked: str) -> str:
@@ -58,7 +58,7 @@ def find_python(asked: str) -> str:
 
 
 def make_environment(python: str) -> str:
-    """Colab's versions in ``.venv-colab`` and nothing else, made anew when they or the Python change; its python."""
+    """Make ``.venv-colab`` with Colab's versions alone, again if they or the Python change; return its python."""
     mine = str(ENVIRONMENT / "bin" / "python")
     stamp = ENVIRONMENT / ".made-for"  # what it was made for, and what lay in it then
     wanted = hashlib.sha256(CONSTRAINTS.read_bytes() + python.encode()).hexdigest()
@@ -81,7 +81,7 @@ def project() -> dict:
 
 
 def run(command: list[str], **options) -> str:
-    """What a command prints; its failure ends everything, with what it said."""
+    """Run a command and return what it prints; raise ColabError with its output if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     if done.returncode != 0:
         raise ColabError(f"This failed: {' '.join(command[:6])} …\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
@@ -101,7 +101,7 @@ def pins() -> dict[str, str]:
 
 
 def expect(condition: bool, otherwise: str) -> None:
-    """End with one line unless the condition holds."""
+    """Raise ColabError unless the condition holds."""
     if not condition:
         raise ColabError(otherwise)
 
@@ -116,7 +116,7 @@ def setup_cells() -> dict[str, str]:
 
 
 def run_setup_cells(python: str, scratch: Path) -> None:
-    """Every lesson's set-up cell, in an empty folder, from a clone; the first one installs the course."""
+    """Run every lesson's set-up cell in an empty folder; the first one installs the course from a clone."""
     clone = scratch / "clone"
     clone.mkdir()
     course_wheel.clone(clone)
@@ -143,7 +143,7 @@ def run_setup_cells(python: str, scratch: Path) -> None:
 
 
 def try_widgets(python: str, scratch: Path) -> None:
-    """The widgets' own tests, with the installed course and Colab's ipywidgets."""
+    """Run the widgets' tests with the installed course and Colab's ipywidgets."""
     run([python, "-m", "pip", "install", "--quiet", "--constraint", str(CONSTRAINTS), "pytest"])
     shutil.copy(ROOT / "tests" / "test_widgets.py", scratch)
     expect(installed(python)["ipywidgets"] == "7.7.1", "ipywidgets is not 7.7.1")
@@ -152,7 +152,7 @@ def try_widgets(python: str, scratch: Path) -> None:
 
 
 def main() -> None:
-    """Everything, in order."""
+    """Run all checks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--python", default="python3.13", help="a Python 3.13")
     python = make_environment(find_python(parser.parse_args().python))
@@ -168,7 +168,7 @@ def main() -> None:
         expect(not changed, f"The set-up cell changed what Colab has, which needs a restart: {changed}")
         print("  added:", ", ".join(sorted(set(after) - set(before))))
         try_widgets(python, scratch)
-    print("Colab: all is well.")
+    print("Colab: all checks passed.")
 
 
 if __name__ == "__main__":

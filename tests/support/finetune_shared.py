@@ -1,4 +1,4 @@
-"""Trains for a moment, alone or as one of several processes, and writes the losses: ``… OUT [FOLDER]``."""
+"""Train for a moment, alone or as one of several processes, and write the losses: ``… OUT [FOLDER]``."""
 
 from __future__ import annotations
 

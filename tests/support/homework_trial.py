@@ -54,15 +54,15 @@ def wrong_answers(source: Path) -> dict[str, list[Wrong]]:
 
 
 def try_out(source: Path) -> list[str]:
-    """What is wrong with a homework: an empty list if every check tells right from wrong."""
+    """List the problems of a homework; empty if every check tells right from wrong."""
     cells = [cell for cell in nbformat.read(source, as_version=4).cells if cell.cell_type == "code"]
     wrong = wrong_answers(source)
     exercises = [cell.metadata["nbgrader"]["grade_id"] for cell in cells if homework.role(cell, "solution")]
     problems = [f"tests/wrong_answers/{source.stem}.py has answers to {name}, which is no exercise here"
                 for name in wrong if name not in exercises]  # fmt: skip
-    if not source.stem.endswith(homework.FROM_LESSON):  # what a teacher has tagged need not have any
+    if not source.stem.endswith(homework.FROM_LESSON):  # optional for cells that a teacher has tagged
         problems += [
-            f"{name} has no wrong answer that a visible check catches: add it to "
+            f"{name} has no wrong answer that a visible check catches: add one to "
             f"tests/wrong_answers/{source.stem}.py, below a line '# %% {name}: what is wrong with it'"
             for name in exercises
             if all(answer.hidden for answer in wrong.get(name, []))
@@ -82,7 +82,7 @@ def try_out(source: Path) -> list[str]:
 
 
 def _try_exercise(solution, between, check, before, wrong, space) -> list[str]:
-    """Run the stub and the wrong answers of one exercise, each from the state ``before`` its solution ran."""
+    """Run the stub and the wrong answers of one exercise, each from the state before its solution ran."""
     name, after = solution.metadata["nbgrader"]["grade_id"], _saved(space)
     stub = homework.clear_solution(solution.source, homework.CODE_STUB)[0]
     visible = homework.clear_hidden_tests(check.source)[0]
@@ -99,7 +99,7 @@ def _try_exercise(solution, between, check, before, wrong, space) -> list[str]:
 
 
 def _must_fail(what: str, parts: list[str], space: dict, wanted) -> list[str]:
-    """Nothing if the last part fails in a wanted way, else what happened."""
+    """An empty list if the last part fails as expected, else what happened."""
     *first, tests = parts
     with contextlib.suppress(NotImplementedError):  # a stub outside of a function raises at once
         for part in first:
@@ -121,7 +121,7 @@ def _run(code: str, space: dict) -> None:
 
 
 def _saved(space: dict) -> tuple:
-    """The variables, with copies of what could be changed in place, and the state of every random generator."""
+    """The variables, copied where they could change in place, and the state of every random generator."""
     variables = {name: _copied(value) for name, value in space.items()}
     return variables, random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
 

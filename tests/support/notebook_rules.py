@@ -1,4 +1,4 @@
-"""What a notebook must be to be committed: each rule is a function that lists the problems it finds."""
+"""The rules for notebooks that are committed: each is a function that lists the problems it finds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Lesson:
     def __init__(self, path: Path) -> None:
         self.path = path
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what they warn of, the rule `valid` reports
+            warnings.simplefilter("ignore")  # the rule `valid` reports what they warn about
             self.notebook = nbformat.read(path, as_version=4)
         self.cells = list(enumerate(self.notebook.cells))
         self.code = [(number, cell) for number, cell in self.cells if cell.cell_type == "code"]
@@ -56,7 +56,7 @@ class Lesson:
 
 def valid(lesson: Lesson) -> list[str]:
     """A valid notebook with unique cell ids."""
-    raw = json.loads(lesson.path.read_text(encoding="utf-8"))  # nbformat.read would mend what is looked for here
+    raw = json.loads(lesson.path.read_text(encoding="utf-8"))  # nbformat.read would repair the defects
     ids = [cell.get("id") for cell in raw.get("cells", [])]
     try:
         nbformat.validate(raw)
@@ -66,7 +66,7 @@ def valid(lesson: Lesson) -> list[str]:
 
 
 def small(lesson: Lesson) -> list[str]:
-    """Not so large that a browser or a diff chokes on it."""
+    """Small enough for browsers and diffs."""
     size = lesson.path.stat().st_size
     return [f"{size / 1e6:.1f} MB: shrink its figures"] if size > MAX_BYTES else []
 
@@ -107,7 +107,7 @@ def short_cells(lesson: Lesson) -> list[str]:
 
 
 def python_only(lesson: Lesson) -> list[str]:
-    """No shell lines and no magics, whose failures pass unnoticed, and nothing that ends the kernel."""
+    """No shell lines or magics, whose failures go unnoticed, and nothing that ends the kernel."""
     problems = []
     for number, cell in lesson.code:
         if re.search(r"^\s*(!|%)|=\s*!", cell.source, flags=re.M):
@@ -121,7 +121,7 @@ def python_only(lesson: Lesson) -> list[str]:
 
 
 def no_errors(lesson: Lesson) -> list[str]:
-    """No stored error but a wanted one, and nothing on stderr."""
+    """No stored error that is not tagged, and nothing on stderr."""
     wanted = {number for number, cell in lesson.code if "raises-exception" in cell.metadata.get("tags", [])}
     problems = []
     for number, output in lesson.outputs():
@@ -133,7 +133,7 @@ def no_errors(lesson: Lesson) -> list[str]:
 
 
 def checked_output_is_stored(lesson: Lesson) -> list[str]:
-    """A cell whose output nbval compares has one."""
+    """A cell whose output nbval compares stores one."""
     return [
         f"cell {number} has NBVAL_CHECK_OUTPUT and no stored output"
         for number, cell in lesson.code
@@ -142,7 +142,7 @@ def checked_output_is_stored(lesson: Lesson) -> list[str]:
 
 
 def short_outputs(lesson: Lesson) -> list[str]:
-    """No output that has to be scrolled past."""
+    """No overlong text output."""
     problems = []
     for number, output in lesson.outputs():
         text = output.get("text") or output.get("data", {}).get("text/plain", "")
@@ -152,7 +152,7 @@ def short_outputs(lesson: Lesson) -> list[str]:
 
 
 def no_machine_paths(lesson: Lesson) -> list[str]:
-    """No path of the machine that it was written on."""
+    """No path of the author's machine."""
     problems = []
     for number, cell in lesson.cells:
         texts = [cell.source, *(_text_of(output) for output in cell.get("outputs", []))]
@@ -162,7 +162,7 @@ def no_machine_paths(lesson: Lesson) -> list[str]:
 
 
 def figures_have_alt_text(lesson: Lesson) -> list[str]:
-    """Every picture says what it shows to those who cannot see it."""
+    """Every figure has alternative text."""
     problems = []
     for number, output in lesson.outputs():
         data = output.get("data", {})
@@ -184,7 +184,7 @@ def _images_without_alt(number: int, html: str) -> list[str]:
 
 
 def widgets_have_text(lesson: Lesson) -> list[str]:
-    """No stored widget state, which shows nothing on the web."""
+    """No stored widget, which would show nothing on the web."""
     return [
         f"cell {number} stores a widget: run `make execute`"
         for number, output in lesson.outputs()
@@ -193,16 +193,16 @@ def widgets_have_text(lesson: Lesson) -> list[str]:
 
 
 def widgets_outlive_the_lesson(lesson: Lesson) -> list[str]:
-    """What a widget calls reads no name that a later cell binds anew: it is moved after the last cell has run."""
+    """No widget callback reads a name that a later cell rebinds: widgets are used after the last cell has run."""
     if python_only(lesson):
-        return []  # what is not Python, that rule reports
+        return []  # reported by that rule
     trees = [(number, ast.parse(cell.source)) for number, cell in lesson.code]
     functions = {node.name: node for _, tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     problems = []
     for number, tree in trees:
         later = {name for place, other in trees if place > number for name in _bound(other)}
         again = _read(_called_by_widgets(tree), functions) & later
-        problems += [f"cell {number} has a widget that reads {name}, which a later cell binds anew" for name in again]
+        problems += [f"cell {number} has a widget that reads {name}, which a later cell rebinds" for name in again]
     return sorted(problems)
 
 
@@ -214,7 +214,7 @@ def _called_by_widgets(tree: ast.AST) -> set[str]:
 
 
 def _read(names: set[str], functions: dict[str, ast.FunctionDef]) -> set[str]:
-    """The names of the notebook that these functions read, and those that they call."""
+    """The notebook's names that these functions read, directly or through functions that they call."""
     found, waiting = set(), list(names)
     while waiting:
         name = waiting.pop()
@@ -230,7 +230,7 @@ def _read(names: set[str], functions: dict[str, ast.FunctionDef]) -> set[str]:
 
 
 def _bound(tree: ast.AST) -> set[str]:
-    """The names that a cell binds for the whole notebook, not those inside its functions."""
+    """The names that a cell binds at the top level."""
     names, waiting = set(), [tree]
     while waiting:
         node = waiting.pop()
@@ -253,7 +253,7 @@ def _text_of(output: nbformat.NotebookNode) -> str:
 
 
 def opening(lesson: Lesson) -> list[str]:
-    """Title, badge, objectives, what comes before, and how long it takes, in the first cell."""
+    """The first cell has a title, the badge, objectives, prerequisites and the time."""
     first = lesson.notebook.cells[0].source if lesson.cells else ""
     problems = []
     if not re.match(rf"# {lesson.number} · \S", first):
@@ -280,7 +280,7 @@ def setup(lesson: Lesson) -> list[str]:
 
 
 def headings(lesson: Lesson) -> list[str]:
-    """One title, no level left out, and the sections that every lesson ends with."""
+    """One title, no skipped level, and the sections that end every lesson."""
     text = re.sub(r"```.*?```", "", "\n\n".join(cell.source for _, cell in lesson.markdown), flags=re.S)
     found = [(len(marks), title.strip()) for marks, title in re.findall(r"^(#+) (.*)$", text, flags=re.M)]
     problems = []
@@ -288,7 +288,7 @@ def headings(lesson: Lesson) -> list[str]:
         problems.append("a lesson has one heading of the first level")
     for (before, _), (level, title) in zip(found, found[1:], strict=False):
         if level > before + 1:
-            problems.append(f"heading '{title}' leaves a level out")
+            problems.append(f"heading '{title}' skips a level")
     titles = [title for level, title in found if level == 2]
     return problems + [f"the section '## {section}' is missing" for section in SECTIONS if section not in titles]
 
@@ -302,7 +302,7 @@ def key_terms_in_chinese(lesson: Lesson) -> list[str]:
 
 
 def references(lesson: Lesson) -> list[str]:
-    """Further reading names works with their year."""
+    """Further reading gives the year of each work."""
     items = re.findall(r"^- (.*)$", _section(lesson, "Further reading"), flags=re.M)
     if not items:
         return ["further reading lists nothing"]
@@ -317,7 +317,7 @@ def links_resolve(lesson: Lesson) -> list[str]:
 
 
 def plain_words(lesson: Lesson) -> list[str]:
-    """Nothing is simple or obvious to someone who is learning it."""
+    """No belittling words: nothing is simple or obvious to a learner."""
     return [f"'{word}' in the prose" for word in re.findall(r"\b(?:simply|obviously)\b", lesson.prose, flags=re.I)]
 
 
@@ -328,7 +328,7 @@ def _section(lesson: Lesson, title: str) -> str:
 
 
 def homework_is_linked(lesson: Lesson) -> list[str]:
-    """A lesson's exercises lead to its homework, where there is one."""
+    """A lesson's exercises link to its homework, if there is one."""
     there = (homework.folder() / "solutions" / lesson.path.name).exists()
     if not there or f"(homework/{lesson.path.name})" in _section(lesson, "Exercises"):
         return []
@@ -369,12 +369,12 @@ def exercises(lesson: Lesson) -> list[str]:
 
 
 def a_copy_is_unsolved(lesson: Lesson) -> list[str]:
-    """A learner's copy has a badge, nothing was run, and no marker of a solution or a hidden test is left."""
+    """A learner's copy has a badge, was not run, and has no marker of a solution or hidden test."""
     problems = [f"cell {number} was run" for number, cell in lesson.code if cell.outputs or cell.execution_count]
     text = lesson.path.read_text(encoding="utf-8")
     problems += [f"it holds the marker '{marker}'" for marker in homework.MARKERS if marker in text]
     if not any(homework.CODE_STUB.split("\n")[0] in cell.source for _, cell in lesson.code):
-        problems.append("there is nothing to write in it")
+        problems.append("it has nothing to write")
     if authoring.badge(authoring.slug(), f"homework/{lesson.path.name}") not in lesson.notebook.cells[0].source:
         problems.append("the first cell lacks the Colab badge of this repository: run `make homework`")
     return problems
@@ -384,7 +384,7 @@ def a_copy_is_unsolved(lesson: Lesson) -> list[str]:
 
 
 def kept_code_equals_package(lesson: Lesson) -> list[str]:
-    """A definition that a lesson shows is the one that the package keeps, docstrings aside."""
+    """A definition kept in the package is the same there, docstrings aside."""
     problems = []
     for number, cell in lesson.code:
         if not (kept := re.match(r"# kept in (course_utils/\S+\.py)\n", cell.source)):

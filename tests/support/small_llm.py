@@ -1,4 +1,4 @@
-"""A tiny Llama with the course's tokenizer, and worlds of random features: finetuning in a second, for tests."""
+"""A tiny Llama with the course's tokenizer, and worlds of random features, to test fine-tuning in a second."""
 
 from __future__ import annotations
 

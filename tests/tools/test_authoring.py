@@ -46,7 +46,7 @@ def test_execute_leaves_a_notebook_that_fails_as_it_was(written, source, said):
 def test_execute_says_which_notebook_took_too_long(written):
     path = written("import time\ntime.sleep(60)")
     before = path.read_bytes()
-    with pytest.raises(authoring.AuthoringError, match=r"lesson\.ipynb was left as it was.*more than 2 seconds"):
+    with pytest.raises(authoring.AuthoringError, match=r"lesson\.ipynb is unchanged.*more than 2 seconds"):
         authoring.execute(path, timeout=2)
     assert path.read_bytes() == before
 

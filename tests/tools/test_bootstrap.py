@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import contextlib
 import os
 import subprocess
@@ -131,3 +132,9 @@ def test_other_reasons_are_passed_on_in_one_line():
     uv = "error: No solution found when resolving dependencies\n  cause: Because x was not found, it is unsatisfiable."
     assert bootstrap.reason_of(uv) == "Because x was not found, it is unsatisfiable."
     assert bootstrap.reason_of("") == "no reason was given"
+
+
+def test_an_old_python_can_parse_it():
+    source = bootstrap.Path(bootstrap.__file__).read_text(encoding="utf-8")
+    ast.parse(source, feature_version=(3, 6))
+    assert ":=" not in source and "match " not in source

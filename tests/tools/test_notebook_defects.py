@@ -1,4 +1,4 @@
-"""The notebook tests bite: every defect is planted, and seen caught."""
+"""Every rule for notebooks catches its planted defect."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LAST = """\
 
 
 def lesson_with(tmp_path, *cells, change=None):
-    """A lesson without a defect, save for the cells added in its middle and for what ``change`` does to it."""
+    """A lesson without a defect, apart from the cells added in its middle and what ``change`` does to it."""
     notebook = new_notebook(metadata=authoring.METADATA)
     setup = new_code_cell(authoring.setup_cell(authoring.slug(), "00"))
     notebook.cells = [new_markdown_cell(FIRST), setup, *cells, new_markdown_cell(LAST)]
@@ -191,7 +191,7 @@ TASK = "## {n}. A task *(build)*\n\n🔴⚪⚪ · 10 minutes\n\n<details><summar
 
 
 def homework_with(tmp_path, change=None, folder="solutions"):
-    """A source of three exercises without a defect, or its learner's copy, save for what ``change`` does to it."""
+    """A source of three exercises without a defect, or its learner's copy, apart from what ``change`` does to it."""
     first = new_markdown_cell("# Homework 00 · A lesson\n\nThree exercises, together about 30 minutes.")
     notebook = new_notebook(cells=[first, new_code_cell(authoring.setup_cell(authoring.slug(), "00"))])
     for n in (1, 2, 3):
