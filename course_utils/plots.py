@@ -1,7 +1,7 @@
-"""Figures of the course: pictures with their questions, attention, curves, tables of colour, the ladder.
+"""Figures of the course: pictures, attention maps, curves, heat maps, bar charts.
 
-Every function returns a :class:`Shown`: leave it on the last line of a cell, or pass it to ``display``. It carries
-an alternative text, because JupyterLab, nbconvert and Sphinx drop the one that an image's metadata could hold.
+Functions return a :class:`Shown`: leave it on the last line of a cell, or pass it to ``display``. It puts its
+alternative text into HTML, because JupyterLab, nbconvert and Sphinx drop alternative text stored in metadata.
 """
 
 from __future__ import annotations
@@ -19,25 +19,20 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-# Seaborn's colour-blind palette, changed so that a thin line of any colour stands out from white (contrast 3 to 1, as
-# WCAG 2.2 asks of graphics) while colours stay apart for colour-blind eyes: the first six better than before.
+# Seaborn's colour-blind palette, darkened so that every colour has a contrast of 3 to 1 with white (WCAG 2.2 for
+# graphics) and colours stay distinguishable with colour blindness, the first six best.
 PALETTE = [
     to_rgb(colour) for colour in (
         "#0173b2", "#ca8000", "#02a076", "#b24d05", "#c879af", "#9c7a45", "#e05cd1", "#939393", "#a1953d", "#319cd2",
     )
 ]  # fmt: skip
-RIGHT, WRONG = to_rgb("#017354"), PALETTE[3]  # of text, which needs 4.5 to 1
+RIGHT, WRONG = to_rgb("#017354"), PALETTE[3]  # for text, which needs 4.5 to 1
 NEUTRAL = "0.45"
 DOTS_PER_INCH = 110
 
 
 class Shown:
-    """A finished figure with its alternative text.
-
-    Attributes:
-        alt: What someone who cannot see the figure should know.
-        png: The picture.
-    """
+    """A finished figure as ``png`` bytes, with its alternative text ``alt``."""
 
     def __init__(self, figure: Figure, alt: str) -> None:
         if not alt.strip():
@@ -53,68 +48,52 @@ class Shown:
 
 
 def image_tag(png: bytes, alt: str) -> str:
-    """An HTML image with its alternative text, on white so that it reads in a dark theme too."""
+    """An HTML image with its alternative text, on white so that it is readable in a dark theme."""
     data = base64.b64encode(png).decode()
     style = "max-width:100%;height:auto;background:white"
     return f'<img alt="{html.escape(alt, quote=True)}" style="{style}" src="data:image/png;base64,{data}">'
 
 
 def set_style() -> None:
-    """Seaborn's white grid with the course's palette, at a size that suits a notebook."""
+    """Set the course's defaults: Seaborn's white grid, the palette, sizes for a notebook."""
     sns.set_theme(context="notebook", style="whitegrid", palette=PALETTE, font_scale=0.9)
     plt.rcParams.update({"figure.figsize": (7, 3.6), "axes.titlesize": "medium", "axes.titleweight": "bold"})
 
 
 def show(figure: Figure, alt: str) -> Shown:
-    """Finish a figure of your own: attach its alternative text and close it."""
+    """Close a figure of your own and attach its alternative text."""
     return Shown(figure, alt)
 
 
 def contrast(one, other="white") -> float:
-    """Contrast of two colours as WCAG 2.2 computes it, from 1 (the same) to 21 (black on white)."""
-    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
+    """Contrast ratio of two colours (WCAG 2.2), from 1 (the same) to 21 (black on white)."""
+    channels = np.array([to_rgb(one), to_rgb(other)])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    dark, light = sorted(linear @ (0.2126, 0.7152, 0.0722))  # relative luminance
+    return float((light + 0.05) / (dark + 0.05))
 
 
 def ink_on(background) -> str:
-    """Black or white, whichever reads better on a colour: at least 4.5 to 1 on any."""
+    """Black or white, whichever contrasts more with a background colour: at least 4.5 to 1."""
     return max(("black", "white"), key=lambda ink: contrast(ink, background))
-
-
-def _luminance(colour) -> float:
-    """Relative luminance of an sRGB colour, from 0 to 1 (WCAG 2.2)."""
-    channels = np.array(to_rgb(colour))
-    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    return float(linear @ (0.2126, 0.7152, 0.0722))
-
-
-def _readable_numbers(axis) -> None:
-    """Give the numbers written into a heat map the ink that reads best on their cell; seaborn's own is too pale."""
-    for text, colour in zip(axis.texts, axis.collections[0].get_facecolors(), strict=False):
-        text.set_color(ink_on(colour[:3]))
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------
 
 
 def pictures(
-    images: Sequence,
-    titles: Sequence[str] = (),
-    *,
-    columns: int = 6,
-    size: float = 1.5,
-    correct: Sequence[bool] | None = None,
-    alt: str | None = None,
-) -> Shown:
-    """A grid of pictures with a title under each.
+    images: Sequence, titles: Sequence[str] = (), *, columns: int = 6, size: float = 1.5,
+    correct: Sequence[bool] | None = None, alt: str | None = None,
+) -> Shown:  # fmt: skip
+    """A grid of pictures, each with a title below.
 
     Args:
-        images: Pictures, (H, W, 3) uint8 or float in [0, 1], or tensors (3, H, W).
-        titles: One for each picture, or none at all.
-        columns: Pictures in a row.
-        size: Inches a picture is wide.
-        correct: Where given, titles are marked and coloured as right or wrong.
-        alt: Alternative text; by default the titles in a row.
+        images: Arrays (H, W, 3), uint8 or float in [0, 1], or tensors (3, H, W).
+        titles: One per picture, or none.
+        columns: Pictures per row.
+        size: Width of a picture in inches.
+        correct: Marks and colours each title as right or wrong.
+        alt: Alternative text; by default the titles.
     """
     if len(images) == 0:
         raise ValueError("There is no picture to show.")
@@ -123,7 +102,11 @@ def pictures(
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     marks = [""] * len(images) if correct is None else ["✓ " if right else "✗ " for right in correct]
-    captions = [_wrapped(mark + title, size) for mark, title in zip(marks, titles, strict=False)]
+    width = max(10, int(15 * size))  # characters that fit
+    captions = [
+        "\n".join(textwrap.fill(line, width) for line in (mark + title).split("\n"))
+        for mark, title in zip(marks, titles, strict=False)
+    ]
     lines = max((caption.count("\n") + 1 for caption in captions), default=0)
     shape = (columns * size, rows * (size + 0.16 * lines + 0.1))
     figure, axes = plt.subplots(rows, columns, figsize=shape, squeeze=False, layout="constrained")
@@ -138,13 +121,13 @@ def pictures(
 
 
 def attention(image, weights, words: Sequence[str] = (), *, alt: str | None = None) -> Shown:
-    """Attention laid over a picture: once, or once for each word.
+    """Attention maps over a picture: one, or one per word.
 
     Args:
-        image: The picture, (H, W, 3) or (3, H, W).
-        weights: (rows, columns) for a single map, or (words, rows, columns).
-        words: What each map belongs to.
-        alt: Alternative text; by default where each map is strongest.
+        image: (H, W, 3) or (3, H, W).
+        weights: (rows, columns) for one map, or (words, rows, columns).
+        words: Titles of the maps.
+        alt: Alternative text; by default where each map is largest.
     """
     maps = _array(weights)
     maps = maps[None] if maps.ndim == 2 else maps
@@ -159,7 +142,7 @@ def attention(image, weights, words: Sequence[str] = (), *, alt: str | None = No
 
 
 def overlay(axis, image, weight) -> None:
-    """Draw a picture and, unless it is None, lay attention weights (rows, columns) over it, brighter where larger."""
+    """Draw a picture and over it attention weights (rows, columns), or None for the picture alone."""
     array = _draw(axis, image)
     axis.axis("off")
     if weight is None:
@@ -182,11 +165,6 @@ def _draw(axis, image) -> np.ndarray:
     return array
 
 
-def _wrapped(text: str, inches: float) -> str:
-    """The text with its lines broken so that they fit the width, at the captions' size."""
-    return "\n".join(textwrap.fill(line, max(10, int(15 * inches))) for line in text.split("\n"))
-
-
 def _strongest(word: str, weights: np.ndarray) -> str:
     row, column = np.unravel_index(int(weights.argmax()), weights.shape)
     name = f"{word}: " if word else ""
@@ -197,62 +175,64 @@ def _strongest(word: str, weights: np.ndarray) -> str:
 
 
 def heatmap(
-    values,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    *,
-    title: str = "",
-    unit: str = "",
-    alt: str | None = None,
+    values, rows: Sequence[str], columns: Sequence[str], *, title: str = "", unit: str = "", alt: str | None = None
 ) -> Shown:
-    """A table of numbers as colours, with the numbers written in while they are few.
+    """A heat map of values (rows, columns), with the numbers written in up to 100 cells.
 
-    Args:
-        values: (rows, columns), similarities or attention weights.
-        rows: Names of the rows.
-        columns: Names of the columns.
-        title: Above the figure.
-        unit: Beside the colour bar.
-        alt: Alternative text; by default the largest entry of each row.
+    The alternative text defaults to the column of the largest value in each row.
     """
     table = _array(values)
     if table.shape != (len(rows), len(columns)):
         raise ValueError(f"{len(rows)} rows and {len(columns)} columns do not fit values of shape {table.shape}.")
     labels = 0.085 * max(len(name) for name in rows)  # inches
     size = (1.5 + labels + 0.55 * len(columns), 1.2 + 0.38 * len(rows))
-    figure, axis = plt.subplots(figsize=size, layout="constrained")
-    sns.heatmap(
-        table, ax=axis, cmap="viridis", annot=table.size <= 100, fmt=".2f", annot_kws={"fontsize": 8},
-        xticklabels=columns, yticklabels=rows, cbar_kws={"label": unit},
-    )  # fmt: skip
-    _readable_numbers(axis)
-    axis.set_title(title)
+    figure, axis = _heat_map(table, rows, columns, size, unit, table.size <= 100, title=title)
     axis.tick_params(axis="y", rotation=0)
     best = "; ".join(f"{name}: {columns[int(row.argmax())]}" for name, row in zip(rows[:12], table, strict=False))
     return Shown(figure, alt or f"{title or 'Heat map'}. Largest in each row: {best}.")
 
 
+def confusion(targets: Sequence[str], predictions: Sequence[str], labels: Sequence[str], *, title: str = "") -> Shown:
+    """Confusion matrix: true answers in rows, predicted ones in columns, as shares of each row."""
+    from sklearn.metrics import confusion_matrix
+
+    counts = confusion_matrix(targets, predictions, labels=list(labels)).astype(float)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = (1.6 + 0.5 * len(labels), 1.2 + 0.42 * len(labels))
+    names = {"xlabel": "predicted answer", "ylabel": "true answer", "title": title}
+    look = {"cmap": "cividis", "vmin": 0, "vmax": 1, "font": 7.5}
+    figure, _ = _heat_map(shares, labels, labels, size, "share of the row", len(labels) <= 15, **look, **names)
+    worst = "; ".join(f"{name} {share:.0%}" for name, share in zip(labels, shares.diagonal(), strict=True))
+    return Shown(figure, f"{title or 'Confusion matrix'}. Answered rightly: {worst}.")
+
+
+def _heat_map(table, rows, columns, size, unit, numbers, cmap="viridis", vmin=None, vmax=None, font=8, **names):
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
+    sns.heatmap(
+        table, ax=axis, cmap=cmap, vmin=vmin, vmax=vmax, annot=numbers, fmt=".2f", annot_kws={"fontsize": font},
+        xticklabels=columns, yticklabels=rows, cbar_kws={"label": unit},
+    )  # fmt: skip
+    for text, colour in zip(axis.texts, axis.collections[0].get_facecolors(), strict=False):
+        text.set_color(ink_on(colour[:3]))  # seaborn's own choice has too little contrast
+    axis.set(**names)
+    return figure, axis
+
+
 def curves(
-    series: Mapping[str, Sequence[float]],
-    *,
-    xlabel: str,
-    ylabel: str,
-    x: Mapping[str, Sequence[float]] | Sequence[float] | None = None,
-    smooth: int = 1,
-    reference: Mapping[str, float] | None = None,
-    title: str = "",
-    alt: str | None = None,
-) -> Shown:
-    """Learning curves: one line for each named series.
+    series: Mapping[str, Sequence[float]], *, xlabel: str, ylabel: str,
+    x: Mapping[str, Sequence[float]] | Sequence[float] | None = None, smooth: int = 1,
+    reference: Mapping[str, float] | None = None, title: str = "", alt: str | None = None,
+) -> Shown:  # fmt: skip
+    """Line plot of named series.
 
     Args:
-        series: Name to values.
-        xlabel: Below the figure.
-        ylabel: Beside it.
-        x: Where the values stand; by default 1, 2, 3, …; one for all series or one for each.
-        smooth: Width of a centred running mean, in values. The raw values stay visible behind it.
-        reference: Horizontal lines to compare with, name to height.
-        title: Above the figure.
+        series: Values by name.
+        xlabel: Label of the x axis.
+        ylabel: Label of the y axis.
+        x: Positions, for all series or by name; by default 1, 2, 3, …
+        smooth: Width of a centred running mean, in values; the raw values stay visible behind it.
+        reference: Horizontal lines, height by name.
+        title: Title of the figure.
         alt: Alternative text; by default the first and last value of each series.
     """
     figure, axis = plt.subplots(layout="constrained")
@@ -263,29 +243,20 @@ def curves(
         at = np.arange(1, len(values) + 1) if at is None else np.asarray(at, dtype=float)
         if smooth > 1:
             axis.plot(at, values, color=colour, alpha=0.25, linewidth=0.8)
-        smoothed = running_mean(values, smooth)
         marker = "o" if len(values) <= 30 else None
-        axis.plot(at, smoothed, color=colour, label=name, marker=marker, markersize=4)
+        axis.plot(at, running_mean(values, smooth), color=colour, label=name, marker=marker, markersize=4)
     for number, (name, height) in enumerate((reference or {}).items()):
         axis.axhline(height, color=NEUTRAL, linestyle=("--", ":", "-.")[number % 3], linewidth=1.2, label=name)
     axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
     lines = len(series) + len(reference or {})
-    if lines > 1:  # of many lines, the legend would cover some
+    if lines > 1:  # beside the axes if a legend inside would cover lines
         axis.legend(fontsize="small", **({"loc": "upper left", "bbox_to_anchor": (1, 1)} if lines > 4 else {}))
     ends = "; ".join(f"{name} from {values[0]:.3g} to {values[-1]:.3g}" for name, values in series.items())
     return Shown(figure, alt or f"{title or ylabel} against {xlabel}: {ends}.")
 
 
 def name_map(points, names: Sequence[str], groups: Sequence[str], *, title: str = "", alt: str | None = None) -> Shown:
-    """Named points in a plane, one colour and marker for each group: a space of embeddings in two dimensions.
-
-    Args:
-        points: (n, 2).
-        names: Of the points, written beside them.
-        groups: Of the points, in the legend.
-        title: Above the figure.
-        alt: Alternative text; by default how many points of which groups.
-    """
+    """Scatter plot of points (n, 2) labelled with their names, one colour and marker per group."""
     places, kinds = _array(points), list(dict.fromkeys(groups))
     if places.shape != (len(names), 2) or len(groups) != len(names):
         raise ValueError(f"{len(names)} names and {len(groups)} groups do not fit points of shape {places.shape}.")
@@ -300,39 +271,34 @@ def name_map(points, names: Sequence[str], groups: Sequence[str], *, title: str 
     return Shown(figure, alt or f"{title}. {len(names)} names in {len(kinds)} groups: {', '.join(kinds)}.")
 
 
-_SIDES = (  # where a label may stand: its offset from the point in printer's points, and its alignment
-    (3, 3, "left", "bottom"), (3, -3, "left", "top"), (-3, 3, "right", "bottom"), (-3, -3, "right", "top"),
-    (6, 0, "left", "center"), (-6, 0, "right", "center"), (0, 6, "center", "bottom"), (0, -6, "center", "top"),
-)  # fmt: skip
+_SIDES = [  # label positions: offset from the point in points (1/72 inch), and alignment
+    {"position": (x, y), "ha": horizontal, "va": vertical} for x, y, horizontal, vertical in (
+        (3, 3, "left", "bottom"), (3, -3, "left", "top"), (-3, 3, "right", "bottom"), (-3, -3, "right", "top"),
+        (6, 0, "left", "center"), (-6, 0, "right", "center"), (0, 6, "center", "bottom"), (0, -6, "center", "top"),
+    )
+]  # fmt: skip
 
 
 def _label(axis, places: np.ndarray, names: Sequence[str]) -> None:
-    """Write each name beside its point, on the first side where it covers least of other names and points."""
-    axis.figure.canvas.draw()  # before that, nothing has a place in pixels
+    """Write each name beside its point, on the side where it overlaps other labels and markers least."""
+    axis.figure.canvas.draw()  # pixel positions are unknown before
     x, y = axis.transData.transform(places).T
-    marker = 3 * axis.figure.dpi / 72  # pixels from the middle of a marker to its edge
+    marker = 3 * axis.figure.dpi / 72  # radius in pixels
     taken = np.stack([x - marker, y - marker, x + marker, y + marker], axis=1)  # (n, 4): left, bottom, right, top
     for name, place in zip(names, places, strict=True):
         label = axis.annotate(name, place, (0, 0), textcoords="offset points", fontsize=7.5)
         covered = []
         for side in _SIDES:
-            _put(label, *side)
+            label.set(**side)
             box = label.get_window_extent().extents
             sides = np.minimum(box[2:], taken[:, 2:]) - np.maximum(box[:2], taken[:, :2])  # (taken, 2) of each overlap
             covered.append(sides.clip(min=0).prod(axis=1).sum())
-        _put(label, *_SIDES[int(np.argmin(covered))])
+        label.set(**_SIDES[int(np.argmin(covered))])
         taken = np.vstack([taken, label.get_window_extent().extents])
 
 
-def _put(label, x: float, y: float, horizontal: str, vertical: str) -> None:
-    label.set(position=(x, y), ha=horizontal, va=vertical)
-
-
 def running_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """Mean of the ``width`` values around each (fewer at the ends), same length as ``values``.
-
-    Centred, since a mean of the values before would draw a falling loss later than it fell.
-    """
+    """Centred running mean over ``width`` values (fewer at the ends), of the same length."""
     if width <= 1:
         return values
     sums = np.cumsum(np.insert(values, 0, 0.0))
@@ -341,40 +307,21 @@ def running_mean(values: np.ndarray, width: int) -> np.ndarray:
     return (sums[end] - sums[start]) / (end - start)
 
 
-def confusion(targets: Sequence[str], predictions: Sequence[str], labels: Sequence[str], *, title: str = "") -> Shown:
-    """Confusion matrix: true answers in rows, predicted ones in columns, as shares of each row."""
-    from sklearn.metrics import confusion_matrix
-
-    counts = confusion_matrix(targets, predictions, labels=list(labels)).astype(float)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, axis = plt.subplots(figsize=(1.6 + 0.5 * len(labels), 1.2 + 0.42 * len(labels)), layout="constrained")
-    sns.heatmap(
-        shares, ax=axis, cmap="cividis", vmin=0, vmax=1, annot=len(labels) <= 15, fmt=".2f",
-        annot_kws={"fontsize": 7.5}, xticklabels=labels, yticklabels=labels, cbar_kws={"label": "share of the row"},
-    )  # fmt: skip
-    _readable_numbers(axis)
-    axis.set(xlabel="predicted answer", ylabel="true answer", title=title)
-    worst = "; ".join(f"{name} {share:.0%}" for name, share in zip(labels, shares.diagonal(), strict=True))
-    return Shown(figure, f"{title or 'Confusion matrix'}. Answered rightly: {worst}.")
-
-
 def by_type(tables: Mapping[str, object], *, title: str = "", reference: Mapping[str, float] | None = None) -> Shown:
-    """Accuracy by question type as bars with 95 % intervals, one group for each named table.
+    """Bars of accuracy by question type with 95 % intervals.
 
     Args:
-        tables: Name to the table that :func:`course_utils.metrics.accuracy_by_type` gives.
-        title: Above the figure.
-        reference: Horizontal lines to compare with, name to share.
+        tables: Tables of :func:`course_utils.metrics.accuracy_by_type`, by name.
+        title: Title of the figure.
+        reference: Horizontal lines, accuracy by name.
     """
-    names = list(tables)
-    types = list(tables[names[0]]["type"])
+    types = list(next(iter(tables.values()))["type"])
     figure, axis = plt.subplots(figsize=(max(7, len(types) + 2), 3.6), layout="constrained")
-    width = 0.8 / len(names)
-    for number, name in enumerate(names):
-        table = tables[name].set_index("type").loc[types]
-        at = np.arange(len(types)) + (number - (len(names) - 1) / 2) * width
-        low, high = table["accuracy"] - table["low"], table["high"] - table["accuracy"]
-        error = np.clip([low, high], 0, None)
+    width = 0.8 / len(tables)
+    for number, (name, table) in enumerate(tables.items()):
+        table = table.set_index("type").loc[types]
+        at = np.arange(len(types)) + (number - (len(tables) - 1) / 2) * width
+        error = np.clip([table["accuracy"] - table["low"], table["high"] - table["accuracy"]], 0, None)
         bars = axis.bar(at, table["accuracy"], width * 0.92, yerr=error, label=name, capsize=2, error_kw={"lw": 1})
         axis.bar_label(bars, labels=[f"{share:.0%}" for share in table["accuracy"]], fontsize=7.5, padding=2)
     for name, height in (reference or {}).items():
@@ -391,13 +338,12 @@ def by_type(tables: Mapping[str, object], *, title: str = "", reference: Mapping
 
 
 def ladder(table, *, highlight: str | None = None, title: str = "The ladder") -> Shown:
-    """Every method's accuracy, lowest rung first, with the spread over its seeds.
+    """Bars of the methods' accuracies, lowest first.
 
     Args:
-        table: A data frame with columns ``method``, ``accuracy`` (mean over seeds) and ``spread`` (the largest
-            distance of a seed from the mean).
-        highlight: The method of this lesson.
-        title: Above the figure.
+        table: Columns ``method``, ``accuracy`` (mean over seeds), ``spread`` (largest deviation of a seed from it).
+        highlight: A method to draw in another colour.
+        title: Title of the figure.
     """
     rows = table.sort_values("accuracy").reset_index(drop=True)
     figure, axis = plt.subplots(figsize=(7, 0.6 + 0.36 * len(rows)), layout="constrained")
@@ -435,24 +381,19 @@ _ARROWS = (
 
 
 def course_map(highlight: Sequence[str] = ()) -> Shown:
-    """The parts of every model in this course, each with the lessons that teach it.
-
-    Args:
-        highlight: Names of the parts to stress: "text encoder", "alignment", "reasoner", …
-    """
-    unknown = set(highlight) - set(_BOXES)
-    if unknown:
+    """The course's pipeline with the lessons on each part; ``highlight`` names parts to colour."""
+    if unknown := set(highlight) - set(_BOXES):
         raise ValueError(f"The map has no {', '.join(sorted(unknown))}. It has: {', '.join(_BOXES)}.")
     figure, axis = plt.subplots(figsize=(9.5, 3.4), layout="constrained")
-    drawn = {}
+    patches = {}
     for name, (x, y, text, lessons) in _BOXES.items():
         colour = PALETTE[1] if name in highlight else "#dfe7f2" if lessons else "white"
         box = {"boxstyle": "round,pad=0.45", "facecolor": colour, "edgecolor": NEUTRAL}
         label = f"{text}\n{lessons}" if lessons else text
-        drawn[name] = axis.text(x, y, label, ha="center", va="center", fontsize=9, bbox=box).get_bbox_patch()
-    for start, end in _ARROWS:  # from the edge of one box to the edge of the next
-        arrow = {"arrowstyle": "-|>", "color": NEUTRAL, "shrinkA": 0, "shrinkB": 2}
-        arrow |= {"patchA": drawn[start], "patchB": drawn[end]}
+        patches[name] = axis.text(x, y, label, ha="center", va="center", fontsize=9, bbox=box).get_bbox_patch()
+    for start, end in _ARROWS:  # from box edge to box edge
+        ends = {"patchA": patches[start], "patchB": patches[end], "shrinkA": 0, "shrinkB": 2}
+        arrow = {"arrowstyle": "-|>", "color": NEUTRAL, **ends}
         axis.annotate("", _BOXES[end][:2], _BOXES[start][:2], arrowprops=arrow)
     axis.set(xlim=(-0.5, 7.4), ylim=(-0.5, 2.5))
     axis.axis("off")
