@@ -8,9 +8,9 @@ from course_utils import _moved
 __all__ = ["Lesson", "start"]
 __version__ = "0.1.0"
 
-# While OpenMP's threads wait for work they keep a core busy, for milliseconds by default: where other programs run,
-# training nearly stops. Let them sleep sooner. torch reads this when it is loaded; experiments/spinning_threads.py
-# measures it.
+# OpenMP's threads keep a core busy while they wait for work, by default for milliseconds: beside other programs, that
+# slows training down (experiments/spinning_threads.py measures it). Let them sleep sooner; torch reads the setting when
+# it is loaded.
 if "torch" not in sys.modules and not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
     if sys.platform == "linux":
         os.environ["GOMP_SPINCOUNT"] = "1000"  # GNU's OpenMP: turns of a loop

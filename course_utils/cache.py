@@ -1,4 +1,4 @@
-"""The cache folder, and how a folder in it is made: whole or not at all, and by one process at a time."""
+"""The cache folder; a folder in it is made completely or not at all, by one process at a time."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from filelock import FileLock, Timeout
 
 
 class AssetError(RuntimeError):
-    """Something could not be brought into the cache; the message names it, the reason and the remedy."""
+    """Something could not be put into the cache; the message names it, the reason and the remedy."""
 
 
 def cache_folder() -> Path:
-    """Where models and data are kept: the folder named by COURSE_CACHE, else your user cache folder."""
+    """The folder for models and data: the one named by COURSE_CACHE, else your user cache folder."""
     chosen = os.environ.get("COURSE_CACHE", "").strip()
     if chosen:
         return Path(chosen).expanduser().absolute()
@@ -31,13 +31,13 @@ def build_once(target: Path, build: Callable[[Path], Path], *, needs_mb: int, co
     """Return the folder ``target``, made first if it does not exist.
 
     Args:
-        target: The folder. Once it exists it is complete, whatever was interrupted, killed or run twice.
-        build: Is given an empty scratch folder and returns the finished folder inside it.
-        needs_mb: The room that ``build`` needs, in megabytes, for the message when the disk is full.
-        command: What to type to try again, for messages.
+        target: The folder. If it exists it is complete, whatever was interrupted, killed or run twice.
+        build: Called with an empty scratch folder; returns the finished folder inside it.
+        needs_mb: Disk space that ``build`` needs, in megabytes, for the message when the disk is full.
+        command: The command that tries again, for messages.
 
     Raises:
-        AssetError: If the disk is full or the cache cannot be written. What ``build`` raises passes through.
+        AssetError: If the disk is full or the cache cannot be written. Errors of ``build`` pass through.
     """
     if target.is_dir():
         return target
@@ -47,7 +47,7 @@ def build_once(target: Path, build: Callable[[Path], Path], *, needs_mb: int, co
             if not target.is_dir():  # another process may have made it while this one waited
                 _build_and_publish(target, build)
     except OSError as error:
-        if error.errno is None:  # not the operating system's: libraries raise bare OSErrors of their own
+        if error.errno is None:  # raised by a library, not by the system
             raise
         reason = f"the cache folder {target.parent} cannot be used ({error.strerror})"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -58,8 +58,8 @@ def build_once(target: Path, build: Callable[[Path], Path], *, needs_mb: int, co
 
 
 def _build_and_publish(target: Path, build: Callable[[Path], Path]) -> None:
-    # The lock is ours, so any scratch folder that lies here belongs to a run that was killed. On Windows its
-    # files may still be open for a moment: then it stays until the next time.
+    # We hold the lock, so any scratch folder here is left from a killed run. On Windows its files may still be open
+    # for a moment: then it stays until the next time.
     for leftover in target.parent.glob(f"{target.name}.partial-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix=f"{target.name}.partial-", dir=target.parent))

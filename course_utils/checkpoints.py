@@ -1,4 +1,4 @@
-"""Checkpoints: a model's weights in one safetensors file, with notes about them."""
+"""Checkpoints: the weights of a model in one safetensors file, with notes about them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be read, written, or used with this model."""
+    """A checkpoint cannot be read, written, or used with this model."""
 
 
 def save_checkpoint(model: nn.Module, path: str | Path, about: dict | None = None) -> None:
-    """Write the model's weights as safetensors, with notes about them; what stood there survives a failure.
+    """Write the weights of a model as safetensors, with notes about them; a failed write leaves an old file as it was.
 
     Raises:
         CheckpointError: If the file cannot be written, for instance because the disk is full.
@@ -30,17 +30,17 @@ def save_checkpoint(model: nn.Module, path: str | Path, about: dict | None = Non
 
 
 def save_weights(weights: Mapping[str, torch.Tensor], path: str | Path, about: dict | None = None) -> None:
-    """Write named tensors, as :func:`save_checkpoint` writes those of a model."""
+    """Write named tensors as :func:`save_checkpoint` does."""
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
     notes = {name: json.dumps(value) for name, value in (about or {}).items()}
     write_atomically(Path(path), lambda place: safetensors.torch.save_file(weights, place, metadata=notes))
 
 
 def load_checkpoint(model: nn.Module, path: str | Path) -> dict:
-    """Load weights that :func:`save_checkpoint` wrote into the model; the notes about them.
+    """Load a checkpoint into the model; return the notes about it.
 
     Raises:
-        CheckpointError: If the file is missing, damaged, or of another model; the model is then as it was.
+        CheckpointError: If the file is missing, damaged, or of another model; the model is then unchanged.
     """
     weights, notes = read_weights(path)
     load_weights(model, weights, Path(path))
@@ -48,7 +48,7 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> dict:
 
 
 def load_frozen(model: Model, path: str | Path) -> Model:
-    """The model with the weights of a checkpoint, in evaluation mode and frozen.
+    """Load a checkpoint into the model; return the model, in evaluation mode and frozen.
 
     Raises:
         CheckpointError: If the file is missing, damaged, or of another model.
@@ -58,7 +58,7 @@ def load_frozen(model: Model, path: str | Path) -> Model:
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
-    """The named tensors of a file, and the notes about them.
+    """Read the named tensors of a file, and the notes about them.
 
     Raises:
         CheckpointError: If the file is missing or damaged.
@@ -75,13 +75,13 @@ def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
 
 
 def load_weights(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
-    """Load weights into the model; a :class:`CheckpointError` that names ``path`` if they are another model's."""
+    """Load weights into the model; raise a :class:`CheckpointError` that names ``path`` if they do not fit."""
     check_same_weights(model.state_dict(), weights, path)
     model.load_state_dict(weights)
 
 
 def check_same_weights(own: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor], path: str | Path) -> None:
-    """A :class:`CheckpointError` that names ``path`` unless both hold the same names with the same shapes."""
+    """Raise a :class:`CheckpointError` that names ``path`` unless both have the same names and shapes."""
     ours = {name: tuple(value.shape) for name, value in own.items()}
     theirs = {name: tuple(value.shape) for name, value in saved.items()}
     if ours != theirs:
@@ -94,7 +94,7 @@ def check_same_weights(own: Mapping[str, torch.Tensor], saved: Mapping[str, torc
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Write beside the file, then put it in its place: a reader sees the old one or the new one, never a half."""
+    """Write beside the file, then rename: a reader sees the old file or the new one, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

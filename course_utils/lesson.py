@@ -1,4 +1,4 @@
-"""What every lesson begins with: seeds, a device, a plot style and one line that says so."""
+"""The start of every lesson: seeds, a device and a plot style."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEED = 7
 
 @dataclass(frozen=True)
 class LessonInfo:
-    """Title of a lesson and the seconds it took when it was last measured."""
+    """The title of a lesson and its last measured run time in seconds."""
 
     title: str
     cpu_seconds: int
@@ -44,13 +44,13 @@ LESSONS = {
 
 @dataclass(frozen=True)
 class Lesson:
-    """A running lesson: its number, its device and its source of randomness.
+    """A running lesson.
 
     Attributes:
         number: Two digits, as in the file name of the notebook.
-        device: Where models and batches go.
-        seed: What python, numpy and torch were seeded with.
-        rng: A numpy generator of the lesson's own, so that a cell run twice does not disturb the next one.
+        device: The device for models and batches.
+        seed: The seed of Python, NumPy and torch.
+        rng: A NumPy generator for the lesson, separate from the global one.
     """
 
     number: str
@@ -68,13 +68,10 @@ def start(number: str, *, seed: int = SEED) -> Lesson:
 
     Args:
         number: The lesson, "00" for the first.
-        seed: The seed for python, numpy and torch.
-
-    Returns:
-        The lesson, whose ``device``, ``budget`` and ``rng`` the cells below use.
+        seed: The seed for Python, NumPy and torch.
 
     Raises:
-        ValueError: If there is no lesson of that number, or COURSE_DEVICE names no device that works here.
+        ValueError: If there is no such lesson, or the device named by COURSE_DEVICE does not work here.
     """
     if number not in LESSONS:
         raise ValueError(f"There is no lesson {number!r}. The lessons are: {', '.join(LESSONS)}.")

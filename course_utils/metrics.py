@@ -1,40 +1,35 @@
-"""How good is it? Accuracy by question type, the official VQA accuracy, retrieval recall."""
+"""Metrics: accuracy by question type, retrieval recall and rank, the official VQA accuracy."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import torch
-
-Z95 = 1.959963984540054  # two-sided 95 % of a normal distribution
-
+from scipy.stats import binomtest
 
 # --- accuracy by type -------------------------------------------------------------------------------------------
 
 
 def wilson_interval(right: int, total: int) -> tuple[float, float]:
-    """95 % confidence interval of a share (Wilson, 1927): sound near 0 and 1, where the usual ± is not.
+    """95 % confidence interval of a share (Wilson, 1927): valid near 0 and 1, where the normal one is not.
 
     Raises:
         ValueError: If there are no trials, or more successes than trials.
     """
     if total < 1 or not 0 <= right <= total:
-        raise ValueError(f"{right} right out of {total} is no share.")
-    share, z = right / total, Z95
-    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    return max(0.0, middle - half), min(1.0, middle + half)
+        raise ValueError(f"{right} right out of {total} is not a share.")
+    interval = binomtest(right, total).proportion_ci(confidence_level=0.95, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def accuracy_by_type(correct: Sequence[bool], types: Sequence[str]) -> pd.DataFrame:
     """Accuracy of each question type with its 95 % Wilson interval.
 
     Args:
-        correct: Whether each question was answered rightly.
+        correct: Whether each question was answered correctly.
         types: The type of each question.
 
     Returns:
@@ -44,7 +39,7 @@ def accuracy_by_type(correct: Sequence[bool], types: Sequence[str]) -> pd.DataFr
         ValueError: If the two differ in length or are empty.
     """
     if len(correct) != len(types) or len(types) == 0:
-        raise ValueError(f"Each question needs an outcome and a type: got {len(correct)} and {len(types)}.")
+        raise ValueError(f"Each question needs an outcome and a type, got {len(correct)} and {len(types)}.")
     correct, kinds = np.asarray(correct, dtype=bool), np.asarray(types, dtype=object)
     rows = []
     for kind in sorted(set(types)):
@@ -58,21 +53,21 @@ def accuracy_by_type(correct: Sequence[bool], types: Sequence[str]) -> pd.DataFr
 
 
 def ranks(similarity: torch.Tensor | np.ndarray, targets: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """How many candidates beat the right one, and how many tie with it.
+    """For each query, how many candidates score above the correct one, and how many others tie with it.
 
     Args:
         similarity: (queries, candidates), larger is nearer.
-        targets: The right candidate of each query; by default query i belongs to candidate i.
+        targets: The correct candidate of each query; by default candidate i for query i.
 
     Returns:
-        ``better``, (queries,), and ``tied``, (queries,), the others with exactly the same similarity.
+        ``better`` and ``tied``, both (queries,).
 
     Raises:
         ValueError: If a similarity is NaN, or a target is missing or out of range.
     """
-    table = (
-        similarity.detach().cpu().float().numpy() if isinstance(similarity, torch.Tensor) else np.asarray(similarity)
-    )
+    if isinstance(similarity, torch.Tensor):
+        similarity = similarity.detach().cpu().float().numpy()
+    table = np.asarray(similarity)
     if table.ndim != 2 or np.isnan(table).any():
         raise ValueError(f"Similarities are (queries, candidates) without NaN, not {table.shape}. Check the encoders.")
     right = np.arange(len(table)) if targets is None else np.asarray(targets)
@@ -85,50 +80,27 @@ def ranks(similarity: torch.Tensor | np.ndarray, targets: Sequence[int] | None =
 def recall_at_k(
     similarity: torch.Tensor | np.ndarray, targets: Sequence[int] | None = None, ks: Sequence[int] = (1, 5, 10)
 ) -> dict[int, float]:
-    """Share of queries whose right candidate is among the first k, with ties broken at random.
+    """Share of queries whose correct candidate is among the first k; arguments and errors as for :func:`ranks`.
 
-    A tie counts by its expected value: if every similarity is the same, recall@k is k / candidates, not one.
-    Arguments and errors as for :func:`ranks`.
+    A tie counts by its expected value over random orders: if all similarities are equal, recall@k is k / candidates.
     """
     better, tied = ranks(similarity, targets)
     return {k: float(np.clip((k - better) / (tied + 1), 0, 1).mean()) for k in ks}
 
 
 def median_rank(similarity: torch.Tensor | np.ndarray, targets: Sequence[int] | None = None) -> float:
-    """Median over queries of the right candidate's rank, 1 being best; a tie counts as its middle."""
+    """Median rank of the correct candidate, from 1; a tie counts as its middle."""
     better, tied = ranks(similarity, targets)
     return float(np.median(better + tied / 2 + 1))
 
 
 # --- VQA accuracy -----------------------------------------------------------------------------------------------
 
-# The rules are those of the official evaluation (Antol et al., 2015; vqaEval.py of GT-Vision-Lab/VQA), in its order and
-# with its quirks, so that figures can be compared with published ones.
-_PUNCTUATION = (
-    ";",
-    "/",
-    "[",
-    "]",
-    '"',
-    "{",
-    "}",
-    "(",
-    ")",
-    "=",
-    "+",
-    "\\",
-    "_",
-    "-",
-    ">",
-    "<",
-    "@",
-    "`",
-    ",",
-    "?",
-    "!",
-)
-_PERIOD = re.compile(r"(?!<=\d)(\.)(?!\d)")  # the first group was meant as a look-behind; as published it never bites
-_MOST_PERIODS = 32  # the value of re.UNICODE, which the official code passes where the count belongs
+# The rules of the official evaluation (Antol et al., 2015; vqaEval.py of GT-Vision-Lab/VQA), in its order and with its
+# quirks, so that figures can be compared with published ones.
+_PUNCTUATION = r""";/[]"{}()=+\_-><@`,?!"""
+_PERIOD = re.compile(r"(?!<=\d)(\.)(?!\d)")  # the first group was meant as a look-behind; as published it never matches
+_MOST_PERIODS = 32  # the value of re.UNICODE, which the official code passes as the count
 _NUMBER_WITH_COMMA = re.compile(r"\d,\d")
 _ARTICLES = ("a", "an", "the")
 _DIGITS = {
@@ -147,20 +119,16 @@ _CONTRACTED = (
 ).split()
 
 
-def _without_one_apostrophe(word: str) -> list[str]:
-    return [word[:at] + word[at + 1 :] for at, letter in enumerate(word) if letter == "'"]
-
-
-# Each way of losing one apostrophe leads back to the word; the last entry is the official table's one exception.
-_CONTRACTIONS = {wrong: word for word in _CONTRACTED for wrong in _without_one_apostrophe(word)}
+# Every way of losing one apostrophe leads back to the word; the last entry is the official table's one exception.
+_CONTRACTIONS = {word[:i] + word[i + 1 :]: word for word in _CONTRACTED for i in range(len(word)) if word[i] == "'"}
 _CONTRACTIONS["somebody'd"] = "somebodyd"
 
 
 def normalise_answer(answer: str) -> str:
-    """An answer as the official evaluation compares it.
+    """An answer as the official evaluation compares it: "The  Two dogs!" becomes "2 dogs".
 
     In this order: white space; punctuation; lower case; number words to digits; articles dropped; lost apostrophes
-    put back. "The  Two dogs!" becomes "2 dogs".
+    restored.
     """
     return _digits_and_articles(_punctuation(answer.replace("\n", " ").replace("\t", " ").strip()))
 
@@ -168,13 +136,12 @@ def normalise_answer(answer: str) -> str:
 def vqa_accuracy(answer: str, annotators: Sequence[str]) -> float:
     """VQA accuracy of an answer, from 0 to 1 (Antol et al., 2015), exactly as officially computed.
 
-    An answer is right to the degree min(matches / 3, 1), averaged over all ways to leave one annotator out. The answer
-    is normalised in full; the annotators' answers, which come tidied with the data set, only for punctuation, and only
-    where they differ.
+    The mean of min(matches / 3, 1) over all ways to leave one annotator out. The model's answer is normalised in full;
+    the annotators' answers, already tidy in the data set, only for punctuation, and only where they differ.
 
     Args:
-        answer: The model's.
-        annotators: Theirs, ten in VQA v2.
+        answer: The model's answer.
+        annotators: The annotators' answers, ten in VQA v2.
 
     Raises:
         ValueError: If there are fewer than two annotators.
@@ -189,7 +156,7 @@ def vqa_accuracy(answer: str, annotators: Sequence[str]) -> float:
 
 
 def _punctuation(text: str) -> str:
-    """Drop a mark that stands at the edge of a word, or anywhere if a number holds a comma; else make it a space."""
+    """Drop each mark at the edge of a word, or anywhere if a number contains a comma; replace others by a space."""
     has_number = _NUMBER_WITH_COMMA.search(text) is not None
     out = text
     for mark in _PUNCTUATION:

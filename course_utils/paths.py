@@ -1,10 +1,10 @@
-"""Where the course's own small files are: checkpoints, results, fixtures."""
+"""The folders of the course's own files: checkpoints and tables of results."""
 
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT = _PACKAGE.parent / "data"
 
-# In a checkout, data/ lies beside the package; in a wheel, as on Colab, it travels inside.
+# In a checkout, data/ is beside the package; in a wheel, as on Colab, inside it.
 DATA = _CHECKOUT if (_CHECKOUT / "README.md").exists() else _PACKAGE / "_data"
 CHECKPOINTS = DATA / "checkpoints"

@@ -1,9 +1,7 @@
-"""Pretrained models from a folder on disk, loaded without a network and without a progress bar."""
+"""Loads pretrained transformers from a folder on disk, without network or progress bar."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -11,19 +9,12 @@ from transformers.utils import logging
 
 
 def load(model: type, tokenizer: type, folder: Path, **options) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model in evaluation mode, and its tokenizer, by transformers' Auto classes; options go to the model."""
-    with _no_progress_bar():
-        loaded = model.from_pretrained(folder, local_files_only=True, **options)
-    return loaded.eval(), tokenizer.from_pretrained(folder, local_files_only=True)
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """transformers draws a bar on stderr even for a load of half a second."""
+    """Load a model, in evaluation mode, and its tokenizer, by transformers' Auto classes; options go to the model."""
     shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # transformers draws one on stderr even for a load of half a second
     try:
-        yield
+        loaded = model.from_pretrained(folder, local_files_only=True, **options)
     finally:
         if shown:
             logging.enable_progress_bar()
+    return loaded.eval(), tokenizer.from_pretrained(folder, local_files_only=True)

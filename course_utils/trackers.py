@@ -1,4 +1,4 @@
-"""Where a run's figures go while it trains: nowhere, to TensorBoard, or to Weights & Biases."""
+"""Trackers, which record metrics during training: nowhere, in TensorBoard, or in Weights & Biases."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from typing import Protocol
 
 
 class Tracker(Protocol):
-    """Told of figures as they come."""
+    """Receives metrics during training."""
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Note named figures at a step."""
+        """Record named values at a step."""
 
     def close(self) -> None:
-        """Write out what is still in memory."""
+        """Write what is still in memory."""
 
 
 class NoTracker:
-    """Keeps nothing: :class:`course_utils.training.History` has it all."""
+    """Records nothing: :class:`course_utils.training.History` has all of it."""
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Forget the figures."""
+        """Ignore the values."""
 
     def close(self) -> None:
         """Do nothing."""
 
 
 class TensorBoardTracker:
-    """Event files in a folder, to be read with ``tensorboard --logdir FOLDER``."""
+    """Event files in a folder, for ``tensorboard --logdir FOLDER``."""
 
     def __init__(self, folder: str | Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # slow to import, so only when asked for
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
 
         self.writer = SummaryWriter(str(folder))
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Add each figure to its curve."""
+        """Add each value to its curve."""
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Write the event file to its end."""
+        """Finish the event file."""
         self.writer.close()
 
 
@@ -59,7 +59,7 @@ class WandbTracker:
         self.run = wandb.init(**options)
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Send the figures."""
+        """Send the values."""
         self.run.log(values, step=step)
 
     def close(self) -> None:

@@ -104,7 +104,7 @@ def test_every_new_path_exists():
 )
 def test_what_left_the_package_names_its_command(statement, command):
     done = python("-c", statement)
-    assert "ModuleNotFoundError" in done.stderr and f"In a checkout of the course run `{command}`" in done.stderr
+    assert "ModuleNotFoundError" in done.stderr and f"run `{command}`" in done.stderr
 
 
 def test_an_old_program_names_the_new_one():

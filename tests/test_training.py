@@ -169,8 +169,8 @@ history = training.fit(
     accumulate=2 * int(sys.argv[2]) // processes, accelerator=accelerator, progress=False, folder=sys.argv[1] + ".run",
 )
 weights = {name: weight.flatten().tolist() for name, weight in model.state_dict().items()}
-kept = {name: weight.flatten().tolist() for name, weight in read_weights(sys.argv[1] + ".run/best.safetensors")[0].items()}
-assert kept == weights
+kept, _ = read_weights(sys.argv[1] + ".run/best.safetensors")
+assert {name: weight.flatten().tolist() for name, weight in kept.items()} == weights
 with open(f"{sys.argv[1]}.{accelerator.process_index}", "w") as out:
     json.dump({"processes": processes, "loss": history.loss, "weights": weights}, out)
 accelerator.end_training()
