@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from course_utils.datasets import emoji
 from course_utils.datasets import emoji_scenes as scenes
 from course_utils.datasets.emoji_scenes import EmojiScene, EmojiScenes, Placed
-from course_utils.datasets.vqa import VisualQADataset, Vocabulary
 
 SEEN, UNSEEN = scenes.vocabulary()
 BY_NAME = {scenes.name(one): one for one in SEEN + UNSEEN}
@@ -330,17 +329,6 @@ def test_the_same_seed_gives_the_same_and_a_longer_split_begins_with_the_shorter
     assert long.scenes[:40] == short.scenes and long.questions[:200] == short.questions
     first = [scenes.split(name, pictures=1).scenes for name in scenes.SPLITS]
     assert len(set(first)) == len(scenes.SPLITS)
-
-
-def test_visual_questions_go_into_the_common_data_set(tested_on):
-    data = scenes.split("test", pictures=3)
-    asked = data.visual_questions
-    assert asked is data.visual_questions
-    assert [q.question_id for q in asked] == list(range(15)) and [q.picture for q in asked[::5]] == [0, 1, 2]
-    words = Vocabulary.build(q.question for q in asked)
-    dataset = VisualQADataset(asked, data.pictures, words, sorted({q.answer for q in asked}))
-    assert dataset.outside == 0 and dataset[7]["picture"].shape == (3, 128, 128)
-    assert [(q.question, q.answer, q.type) for q in asked] == [(q.text, q.answer, q.type) for q in data.questions]
 
 
 def test_bad_input_is_named():

@@ -1,12 +1,14 @@
-"""Workings: an answer can be read off the words before it, by someone who does not see the picture."""
+"""Rationales: the answer can be read off the words, without the picture."""
 
 from __future__ import annotations
 
 import pytest
 
-from course_utils.datasets import emoji_scenes, shapes, workings
-from course_utils.datasets.shapes.curriculum import ask_across
+from course_utils.datasets import emoji_scenes, shapes
+from course_utils.datasets.emoji_scenes.rationales import rationale as rationale_about_emoji
+from course_utils.datasets.shapes.curriculum import stepping_stones
 from course_utils.datasets.shapes.questions import DIRECTIONS, Program
+from course_utils.datasets.shapes.rationales import NOTHING, rationale
 from course_utils.datasets.shapes.scenes import Scene, Thing
 
 THINGS = (
@@ -19,7 +21,7 @@ SCENE = Scene(THINGS, (255, 255, 255))
 
 
 @pytest.mark.parametrize(
-    ("question", "said"),
+    ("question", "steps"),
     [
         ("is there a star left of the blue square?", "red circle, blue star, pink star, blue square"),
         ("is there a star left of the red circle?", "red circle"),
@@ -35,13 +37,13 @@ SCENE = Scene(THINGS, (255, 255, 255))
         ("what colour is the circle?", ""),
     ],
 )  # fmt: skip
-def test_what_is_said_on_the_way(question, said):
-    assert workings.about_shapes(question, SCENE) == said
+def test_the_steps_to_the_answer(question, steps):
+    assert rationale(question, SCENE) == steps
 
 
-def read_off(program: Program, working: str) -> str:
+def read_off(program: Program, words: str) -> str:
     """The answer by the words alone."""
-    names = [name.split() for name in working.split(", ")]
+    names = [name.split() for name in words.split(", ")]
     asked_for = -2 if program.query == "colour" else -1
     if program.relation in DIRECTIONS:
         wanted = str(program.target).removesuffix("thing").split()
@@ -53,28 +55,28 @@ def read_off(program: Program, working: str) -> str:
         first, second = (int(name[-1]) for name in names if "=" in name)
         return "yes" if (first > second) == (program.query == "more") else "no"
     else:
-        count = 0 if working == workings.NOTHING else len(names)
+        count = 0 if words == NOTHING else len(names)
     if program.query in ("colour", "shape"):
         return met[0][asked_for]
     return str(count) if program.query == "count" else "yes" if count else "no"
 
 
-def test_the_answer_can_be_read_off_the_working():
+def test_the_answer_can_be_read_off_the_rationale():
     data = shapes.split("validation", pictures=300)
     told = 0
-    for one in [*data.questions, *ask_across(data.scenes)]:
-        working = workings.about_shapes(one.text, data.scenes[one.picture])
-        if working:
+    for one in [*data.questions, *sum(stepping_stones(data.scenes), [])]:
+        words = rationale(one.text, data.scenes[one.picture])
+        if words:
             told += 1
-            assert read_off(one.program, working) == one.answer, (one.text, working)
+            assert read_off(one.program, words) == one.answer, (one.text, words)
     assert told > 1500
 
 
 def test_a_question_that_does_not_suit_the_scene_is_refused():
     with pytest.raises(ValueError, match="nothing fits"):
-        workings.about_shapes("is there a star left of the green circle?", SCENE)
+        rationale("is there a star left of the green circle?", SCENE)
     with pytest.raises(ValueError, match="unknown word"):
-        workings.about_shapes("is there a dog?", SCENE)
+        rationale("is there a dog?", SCENE)
 
 
 def test_counted_emoji_are_named_row_by_row():
@@ -82,10 +84,10 @@ def test_counted_emoji_are_named_row_by_row():
     counted = 0
     for one in data.questions:
         scene = data.scenes[one.picture]
-        working = workings.about_emoji(one.text, scene)
-        assert bool(working) == (one.type == "count")
-        if working:
-            names = [] if working == workings.NOTHING else working.split(", ")
+        words = rationale_about_emoji(one.text, scene)
+        assert bool(words) == (one.type == "count")
+        if words:
+            names = [] if words == NOTHING else words.split(", ")
             counted += 1
             assert len(names) == int(one.answer)
             places = [[emoji_scenes.name(thing.emoji) for thing in scene.things].index(name) for name in names]
