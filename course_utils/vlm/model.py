@@ -239,7 +239,7 @@ class VisionLanguageModel(nn.Module):
         return [completion.strip() for completion in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
     def _next_logits(self, features, input_ids, real, rows) -> Callable[..., torch.Tensor]:
-        """The function that :func:`draw_tokens` calls, for texts padded on the left and the row of each picture's text."""
+        """The function that :func:`draw_tokens` calls, for left-padded texts and the row of each picture's text."""
         cache = DynamicCache()  # the layers below the join layer cache the text alone
         picture = self.bridge(features)
         prefix = picture.shape[1]
