@@ -1,7 +1,6 @@
 """From logits to text: choose the next token, and generate with a key-value cache.
 
-The models are causal language models of transformers, called through ``forward``. The tests compare the results with
-``generate`` of transformers.
+Models are causal language models of transformers, called through ``forward``; tests compare with their ``generate``.
 """
 
 from __future__ import annotations
@@ -20,11 +19,8 @@ def next_token_probabilities(logits: torch.Tensor, temperature: float = 1.0, top
 
     Args:
         logits: (..., tokens).
-        temperature: Divides the logits. 0 is greedy: all probability goes to the first of the largest logits.
-        top_p: Keep the likeliest tokens until their probabilities sum to this much; at least one is kept.
-
-    Raises:
-        ValueError: If the temperature is negative or ``top_p`` is not in (0, 1].
+        temperature: Divides the logits; not negative. 0 is greedy: the first of the largest logits gets everything.
+        top_p: Keep the likeliest tokens until their probabilities sum to this much, in (0, 1]; at least one is kept.
     """
     if temperature < 0 or not 0 < top_p <= 1:
         raise ValueError(f"Temperature {temperature} must not be negative, and top_p {top_p} be above 0, at most 1.")
@@ -49,36 +45,30 @@ def sample_next(
 
 @torch.no_grad()
 def generate(
-    model: PreTrainedModel,
-    prompt: torch.Tensor,
-    mask: torch.Tensor | None = None,
-    *,
-    stop: int | None,
-    max_new_tokens: int = 40,
-    temperature: float = 0.0,
-    top_p: float = 1.0,
-    generator: torch.Generator | None = None,
-) -> torch.Tensor:
-    """Continue a batch of prompts token by token with the model's key-value cache.
+    model: PreTrainedModel, prompt: torch.Tensor, mask: torch.Tensor | None = None, *, stop: int | None,
+    max_new_tokens: int = 40, temperature: float = 0.0, top_p: float = 1.0, generator: torch.Generator | None = None,
+) -> torch.Tensor:  # fmt: skip
+    """Continue prompts token by token with the model's key-value cache; other arguments as for :func:`sample_next`.
+
+    The new tokens, (batch, new), are filled up with ``stop`` after the end of a text. ValueError if the prompt is
+    empty, ends with padding, or is too long for the model.
 
     Args:
         model: A causal language model of transformers.
         prompt: Token ids, (batch, prompt), or embeddings, (batch, prompt, dim). Pad shorter prompts on the **left**.
         mask: (batch, prompt), False at padding; default: no padding.
         stop: Token that ends a text; None to generate ``max_new_tokens`` always.
-        max_new_tokens: Upper limit of generated tokens.
-        temperature: See :func:`next_token_probabilities`.
-        top_p: See :func:`next_token_probabilities`.
-        generator: Source of the random draws.
-
-    Returns:
-        The new tokens, (batch, new), filled up with ``stop`` after the end of a text.
-
-    Raises:
-        ValueError: If the prompt is empty, ends with padding, or is too long for the model.
     """
     real = torch.ones(prompt.shape[:2], dtype=torch.bool, device=prompt.device) if mask is None else mask.bool()
-    _check_prompt(model, real, max_new_tokens)
+    if real.shape[1] == 0 or max_new_tokens < 1:
+        raise ValueError("The prompt is empty or max_new_tokens is below 1: there is nothing to generate.")
+    if not real[:, -1].all():
+        raise ValueError("A prompt ends with padding. Pad on the left: padding_side='left'.")
+    length, longest = real.shape[1], model.config.max_position_embeddings
+    if length + max_new_tokens > longest:
+        raise ValueError(
+            f"{length} tokens and {max_new_tokens} new ones are more than the model's {longest}. Shorten the prompt."
+        )
     inputs = {"inputs_embeds" if prompt.is_floating_point() else "input_ids": prompt}
     cache = None
 
@@ -105,23 +95,17 @@ def generate(
 
 
 def draw_tokens(
-    next_logits: Callable[[torch.Tensor | None, torch.Tensor | None], torch.Tensor],
-    *,
-    stop: int | None,
-    max_new_tokens: int = 40,
-    temperature: float = 0.0,
-    top_p: float = 1.0,
-    generator: torch.Generator | None = None,
-) -> torch.Tensor:
+    next_logits: Callable[[torch.Tensor | None, torch.Tensor | None], torch.Tensor], *, stop: int | None,
+    max_new_tokens: int = 40, temperature: float = 0.0, top_p: float = 1.0, generator: torch.Generator | None = None,
+) -> torch.Tensor:  # fmt: skip
     """Draw token after token from a function that gives logits; other arguments and the result as in :func:`generate`.
 
-    Greedy texts that have ended leave the batch. Sampled ones stay, since the draws of a text would otherwise depend
-    on when the others end.
+    Greedy texts that have ended leave the batch. Sampled ones stay, or the draws of a text would depend on when the
+    others end.
 
     Args:
-        next_logits: Called with the last token of each running text, (running,), and the rows to keep of the batch
-            that it was called with before, (running,), or None to keep all; at first with None and None. Returns the
-            next logits, (running, tokens).
+        next_logits: Called with the last token of each running text, (running,), and the rows of the previous batch to
+            keep, (running,), or None for all; the first call gets None and None. Returns logits, (running, tokens).
     """
     logits = next_logits(None, None)
     running = torch.arange(len(logits), device=logits.device)
@@ -140,18 +124,6 @@ def draw_tokens(
             keep = (~ended).nonzero()[:, 0]
             running, token = running[keep], token[keep]
         logits = next_logits(token, keep)
-
-
-def _check_prompt(model: PreTrainedModel, real: torch.Tensor, new: int) -> None:
-    if real.shape[1] == 0 or new < 1:
-        raise ValueError("The prompt is empty or max_new_tokens is below 1: there is nothing to generate.")
-    if not real[:, -1].all():
-        raise ValueError("A prompt ends with padding. Pad on the left: padding_side='left'.")
-    longest = model.config.max_position_embeddings
-    if real.shape[1] + new > longest:
-        raise ValueError(
-            f"{real.shape[1]} tokens and {new} new ones are more than the model's {longest}. Shorten the prompt."
-        )
 
 
 def generate_text(

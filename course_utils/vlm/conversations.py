@@ -51,25 +51,18 @@ def caption_turn(text: str) -> Turn:
 
 
 def question_turn(question: str, answer: str, type: str = "") -> Turn:
-    """The turn that asks a question, without any further words in the prompt."""
+    """The turn that asks a question; the prompt is the question alone."""
     return Turn(question, answer, type)
 
 
 @dataclass(frozen=True)
 class Row:
-    """The concatenated turns of one picture, arrays of shape (tokens,).
-
-    Attributes:
-        input_ids: Token ids.
-        turn_ids: Number of the turn that each token belongs to.
-        position_ids: Position of each token in its turn.
-        targets: The next token where it belongs to an answer or ends one; ``IGNORE`` elsewhere.
-    """
+    """The concatenated turns of one picture, arrays of shape (tokens,)."""
 
     input_ids: np.ndarray
-    turn_ids: np.ndarray
-    position_ids: np.ndarray
-    targets: np.ndarray
+    turn_ids: np.ndarray  # number of the turn that each token belongs to
+    position_ids: np.ndarray  # position of each token in its turn
+    targets: np.ndarray  # the next token where it belongs to an answer or ends one; ``IGNORE`` elsewhere
 
 
 def row(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> Row:
@@ -78,11 +71,7 @@ def row(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> Row:
 
 
 def rows(turns: Sequence[Sequence[Turn]], tokenizer: PreTrainedTokenizerBase) -> list[Row]:
-    """Concatenate the turns of each picture. All texts are tokenized in one call, which uses all cores.
-
-    Raises:
-        ValueError: If a picture has no turn, or a prompt or an answer is empty.
-    """
+    """Concatenate the turns of each picture, in one tokenizer call; ValueError if a turn is missing or empty."""
     if not all(turns):
         raise ValueError("A picture has no turn: give at least one to each.")
     flat = [turn for some in turns for turn in some]
@@ -110,12 +99,8 @@ def attention_mask(turn_ids: torch.Tensor, position_ids: torch.Tensor, prefix: i
     """True where a position (row) may attend to a position (column), (batch, positions, positions).
 
     Picture tokens attend causally to picture tokens; text to all picture tokens and causally to its own turn; padding
-    to the picture and itself.
-
-    Args:
-        turn_ids: (batch, text), ``NO_TURN`` at padding.
-        position_ids: (batch, text).
-        prefix: Number of picture tokens before the text.
+    to the picture and itself. ``turn_ids``, ``NO_TURN`` at padding, and ``position_ids`` are (batch, text);
+    ``prefix`` is the number of picture tokens before the text.
     """
     same = turn_ids[:, :, None] == turn_ids[:, None, :]  # (batch, text, text)
     text = same & (position_ids[:, :, None] >= position_ids[:, None, :])
@@ -133,19 +118,13 @@ class Conversations(EpochBatches):
 
     Args:
         features: Picture features, (pictures, cells, dim).
-        turns: The turns of each picture.
-        tokenizer: The language model's tokenizer.
-        pictures_per_batch: Number of pictures in a batch, over all processes.
-        shuffle: Whether to reorder the pictures in every pass.
-        seed: Seed of the order.
-        text_states: States of all turns from :func:`course_utils.vlm.precompute_text`, if they were precomputed.
+        turns: The turns of each picture, at least one.
+        pictures_per_batch: Over all processes; their number must divide it.
+        shuffle: Whether each pass takes the pictures in a new order, drawn from ``seed``.
+        text_states: States of all turns, if :func:`course_utils.vlm.precompute_text` computed them.
         share: (index, count) of this process; it gets every ``count``-th picture of each batch.
         evaluations_per_epoch: Split each pass over the pictures into this many epochs of ``fit``, which evaluates
             after each. Batches that do not divide evenly are left out.
-
-    Raises:
-        ValueError: If features and turns differ in number, a turn is missing or empty, a batch cannot be shared
-            evenly, or there are fewer batches than evaluations.
     """
 
     def __init__(
@@ -166,7 +145,7 @@ class Conversations(EpochBatches):
         self.token_rows = rows(turns, tokenizer)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order, and the part of the pass over the pictures if it is split."""
+        """Choose the order and, if passes are split, the part of the pass."""
         number, self.part = divmod(epoch, self.evaluations_per_epoch)
         super().set_epoch(number)
 
@@ -180,12 +159,11 @@ class Conversations(EpochBatches):
             yield self.batch(order[step * self.batch_size :][: self.batch_size][index::count])
 
     def batch(self, rows: np.ndarray) -> dict:
-        """Build the batch of these pictures.
+        """The batch of these pictures.
 
-        Returns:
-            ``features`` (batch, cells, dim); ``input_ids``, ``turn_ids`` and ``position_ids`` (batch, text);
-            ``answer_mask`` (batch, text), True where a token of an answer is predicted; ``answers``, those tokens,
-            (tokens,); and, if precomputed, ``text_states`` (batch, text, width).
+        ``features`` (batch, cells, dim); ``input_ids``, ``turn_ids`` and ``position_ids`` (batch, text);
+        ``answer_mask`` (batch, text), True where a token of an answer is predicted; ``answers``, those tokens,
+        (tokens,); and, if precomputed, ``text_states`` (batch, text, width).
         """
         chosen = [self.token_rows[index] for index in rows]
         targets = _padded([one.targets for one in chosen], IGNORE)

@@ -24,19 +24,13 @@ PARTS = tuple(
 # Epochs of the classifier in each part; in the last three it sees every picture as often as the language model does.
 CLASSIFIER_EPOCHS = (4, 4, 4, 4, 2, 1, 1)
 SHIPPED_CLASSIFIER = CHECKPOINTS / "seeing_classifier.safetensors"
-METHODS = MOST_FREQUENT, CLASSIFIER, LANGUAGE_MODEL = (
-    "most frequent answer",
-    "BERT + attention + LSTM",
-    "language model with LoRA",
-)
+METHODS = ("most frequent answer", "BERT + attention + LSTM", "language model with LoRA")
+MOST_FREQUENT, CLASSIFIER, LANGUAGE_MODEL = METHODS
 # World, split and number of pictures to ask about
 TESTS = (
-    ("easy-VQA", "test", 1000),
-    ("shapes", "test", 2000),
-    ("shapes", "compositional", 1000),
-    ("emoji scenes", "test", 500),
-    ("emoji scenes", "unseen", 500),
-)
+    ("easy-VQA", "test", 1000), ("shapes", "test", 2000), ("shapes", "compositional", 1000),
+    ("emoji scenes", "test", 500), ("emoji scenes", "unseen", 500),
+)  # fmt: skip
 WHERE = ("nowhere", "first", "last")  # places of a matching object in a forced rationale
 
 
@@ -54,11 +48,7 @@ def questions(world: EncodedWorld) -> list[Turn]:
 
 
 class MostFrequentAnswer:
-    """The most frequent training answer to a question, or else to questions with the same first word.
-
-    Args:
-        asked: The training questions.
-    """
+    """The most frequent training answer to a question, or else to questions with the same first word."""
 
     def __init__(self, asked: Sequence[Turn]) -> None:
         self.by_question: dict[str, Counter] = defaultdict(Counter)
@@ -76,22 +66,15 @@ class MostFrequentAnswer:
 
 
 def shipped_classifier() -> tuple[BertClassifier, list[str]]:
-    """The shipped classifier, frozen, and its answers.
-
-    Raises:
-        course_utils.checkpoints.CheckpointError: If the checkpoint is missing or belongs to another network.
-    """
+    """The shipped classifier, frozen, and its answers; errors as for :func:`load_frozen`."""
     answers = read_weights(SHIPPED_CLASSIFIER)[1]["answers"]
     return load_frozen(BertClassifier(len(answers), vlm.PictureReader.DIM), SHIPPED_CLASSIFIER), answers
 
 
 def correct_answers(method: str, model, world: EncodedWorld) -> list[bool]:
-    """Whether a method answers each question about a world exactly.
+    """Whether a method, one of ``METHODS``, answers each question about a world exactly.
 
-    Args:
-        method: One of ``METHODS``.
-        model: A :class:`MostFrequentAnswer`; or a classifier, its answers and its MiniLM; or a vision-language model.
-        world: The pictures and questions.
+    ``model`` is a :class:`MostFrequentAnswer`; or a classifier, its answers and its MiniLM; or a vision-language model.
     """
     if method == MOST_FREQUENT:
         return [model.answer(turn.prompt) == turn.answer for turn in questions(world)]
@@ -106,29 +89,21 @@ def correct_answers(method: str, model, world: EncodedWorld) -> list[bool]:
 
 
 def type_of(turn: Turn, split: str) -> str:
-    """The type to count a question under.
-
-    In the split "unseen", choices between two unseen objects are counted apart from those between a seen and an
-    unseen one, which a preference for unseen names would answer.
-    """
+    """The type to count a question under; in the split "unseen", choices of two unseen objects count apart."""
     if split != "unseen" or turn.type != "choice":
         return turn.type
+    # A preference for unseen names would answer choices between a seen and an unseen object.
     names = re.sub(r"^(is|are) there ", "", turn.prompt.rstrip("?")).split(" or ")
     new = {emoji_scenes.name(thing) for thing in emoji_scenes.vocabulary()[1]}
     return "choice of two new" if {re.sub(r"^an? ", "", name) for name in names} <= new else "choice of new and seen"
 
 
 def with_forced_rationale(turn: Turn, where: str) -> str | None:
-    """A prompt with a rationale that names a matching object in one place, whatever the picture shows.
+    """The prompt up to the answer, with a rationale that names a matching object in one place (one of ``WHERE``).
 
-    Much as Lanham and others (Measuring Faithfulness in Chain-of-Thought Reasoning, 2023) do with large models.
-
-    Args:
-        turn: A question about shapes of the type "exist-relation", with its rationale.
-        where: One of ``WHERE``.
-
-    Returns:
-        The prompt up to the answer; None if the rationale names no other object, so that first and last coincide.
+    It does so whatever the picture shows, much as Lanham and others (Measuring Faithfulness in Chain-of-Thought
+    Reasoning, 2023) do with large models. ``turn`` is an "exist-relation" question about shapes with its rationale;
+    None if that names no other object, so that first and last coincide.
     """
     target = shapes.parse(turn.prompt).target
     *names, anchor = turn.rationale.split(", ")

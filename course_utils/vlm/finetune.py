@@ -1,8 +1,7 @@
 """Fine-tune a vision-language model: ``python -m course_utils.vlm.finetune --config data/seeing_llm.toml``.
 
 Stage two of LLaVA (Liu and others, 2023): the bridge and the language model learn to answer questions about pictures
-of the course's worlds, or of files in the layout of VQA v2. Stage one is the least-squares start of the bridge, where
-scenes are known.
+of the course's worlds or of files in VQA v2's layout. Stage one is the bridge's least-squares start, for known scenes.
 
 A run is saved in its folder after every evaluation and at Ctrl-C; ``--resume`` continues exactly from there.
 ``accelerate launch --num_processes 2 -m course_utils.vlm.finetune …`` shares every batch among processes or GPUs.
@@ -38,12 +37,9 @@ from course_utils.vlm.conversations import Conversations, TextStates
 from course_utils.vlm.worlds import EncodedWorld, read_vqa, read_world, with_rationales, with_training_mix
 
 BRIDGES = {
-    "linear": bridges.LinearProjector,
-    "placed": bridges.PlacedProjector,
-    "MLP": bridges.MLPProjector,
-    "resampler": bridges.Resampler,
-    "blind": bridges.Blind,
-}
+    "linear": bridges.LinearProjector, "placed": bridges.PlacedProjector, "MLP": bridges.MLPProjector,
+    "resampler": bridges.Resampler, "blind": bridges.Blind,
+}  # fmt: skip
 TRAINABLE = ("bridge", "LoRA", "full")
 TRACKERS = ("none", "tensorboard", "wandb")
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -60,9 +56,6 @@ RENAMED = {
 }  # fmt: skip
 
 
-# --- the configuration ------------------------------------------------------------------------------------------
-
-
 class ConfigError(ValueError):
     """A configuration that cannot be run; the message names the entry and the remedy."""
 
@@ -77,7 +70,6 @@ class Config:
     pictures_folder: str = ""
     held_out: float = 0.1  # share of that file's pictures to validate on; worlds have a validation split
     validation: int = 100  # pictures of each world in an evaluation; 0 for none
-
     # The training mix, for worlds that have such questions: see course_utils.vlm.worlds.with_training_mix.
     stepping_stone_share: float = 0.0  # share of the pictures with easier questions in place of hard ones
     extra_late_questions: int = 0  # extra questions per picture of each type that is learned late
@@ -85,16 +77,12 @@ class Config:
     early_match_questions: bool = False  # add questions whose matching object comes early in the rationale
     choice_questions: bool = False  # add a choice question about every object
     with_rationale: bool = False  # answers follow their rationale
-
     bridge: str = "linear"  # one of BRIDGES
     trainable: str = "LoRA"  # one of TRAINABLE: what to train besides the bridge
     join_layer: int = 20  # the layer before which pictures join
     rank: int = 32  # of LoRA
     least_squares_start: bool = True  # a linear bridge starts from the least-squares map
-    # A model that this program wrote, with the same rank and join layer, to start from; "" for a new one. Bridge
-    # weights missing from it are freshly initialised.
-    start_from: str = ""
-
+    start_from: str = ""  # a model that this program wrote with the same rank and join layer; "" for a new one
     epochs: int = 1  # passes over the pictures
     evaluations_per_epoch: int = 10  # the run is validated and saved after each
     pictures_per_batch: int = 16  # over all processes
@@ -128,11 +116,7 @@ class Config:
 
 
 def read_config(path: str | Path, changes: Sequence[str] = ()) -> Config:
-    """Read a configuration from a TOML file, with changes such as "learning_rate=3e-4".
-
-    Raises:
-        ConfigError: If the file is missing or not TOML, or an entry is unknown or has the wrong type.
-    """
+    """Read a TOML file with changes such as "learning_rate=3e-4"; ConfigError if the file or an entry is invalid."""
     try:
         entries = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -143,7 +127,10 @@ def read_config(path: str | Path, changes: Sequence[str] = ()) -> Config:
         name, equals, value = change.partition("=")
         if not equals:
             raise ConfigError(f"--set takes NAME=VALUE, not {change!r}.")
-        entries[name.strip()] = _value(value.strip())
+        try:
+            entries[name.strip()] = tomllib.loads(f"value = {value.strip()}")["value"]
+        except tomllib.TOMLDecodeError:  # anything but TOML is a string
+            entries[name.strip()] = value.strip()
     defaults = dataclasses.asdict(Config(questions="-", annotations="-", pictures_folder="-"))
     for name, value in entries.items():
         if name in RENAMED:
@@ -158,14 +145,6 @@ def read_config(path: str | Path, changes: Sequence[str] = ()) -> Config:
     return Config(**entries)
 
 
-def _value(text: str) -> Any:
-    """The value of a change, written as in TOML; anything else is a string."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
 def _saved_config(notes: dict, path: str | Path) -> dict[str, Any]:
     """The configuration in a model's notes under today's names; entries that no longer exist are dropped."""
     if "config" not in notes:
@@ -175,16 +154,12 @@ def _saved_config(notes: dict, path: str | Path) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name in known}
 
 
-# --- the model --------------------------------------------------------------------------------------------------
-
-
 def build(config: Config, device: torch.device | str = "cpu") -> vlm.VisionLanguageModel:
     """Build the untrained model, in the type that is fast on the device; the bridge is not measured yet."""
     full = config.trainable == "full"  # small updates would vanish in bfloat16
     model, tokenizer = llm.load(torch.float32 if full else llm.fast_dtype(device))
     if not 0 <= config.join_layer < model.config.num_hidden_layers:
-        last = model.config.num_hidden_layers - 1
-        raise ConfigError(f"join_layer is {config.join_layer}; the layers are 0 to {last}.")
+        raise ConfigError(f"join_layer is {config.join_layer}; the layers are 0 to {len(model.model.layers) - 1}.")
     upper = model.model.layers[config.join_layer :]
     if config.trainable == "LoRA":
         lora.add_lora(upper, LORA_TARGETS, rank=config.rank, alpha=2 * config.rank)
@@ -199,11 +174,7 @@ def save(model: vlm.VisionLanguageModel, config: Config, path: str | Path, about
 
 
 def load(path: str | Path) -> tuple[vlm.VisionLanguageModel, Config]:
-    """Load a model written by :func:`save`, in evaluation mode, and its configuration.
-
-    Raises:
-        CheckpointError: If the file is missing, damaged, or was not written by this program.
-    """
+    """Load a model that :func:`save` wrote, in evaluation mode, and its Config; CheckpointError if that fails."""
     weights, notes = read_weights(path)
     config = Config(**_saved_config(notes, path))
     model = build(config)
@@ -211,16 +182,11 @@ def load(path: str | Path) -> tuple[vlm.VisionLanguageModel, Config]:
     return model.eval(), config
 
 
-# --- the data, from worlds to batches ---------------------------------------------------------------------------
-
-
 def read_worlds(config: Config, reader: vlm.PictureReader) -> tuple[list[EncodedWorld], list[EncodedWorld]]:
     """Read and encode the worlds to train on and those to validate on."""
     mix = {name: getattr(config, name) for name in TRAINING_MIX}
-    worlds = [
-        with_training_mix(read_world(name, "train", pictures, reader), **mix)
-        for name, pictures in config.worlds.items()
-    ]
+    worlds = [read_world(name, "train", pictures, reader) for name, pictures in config.worlds.items()]
+    worlds = [with_training_mix(world, **mix) for world in worlds]
     few = config.validation
     validation = [read_world(name, "validation", few, reader) for name in config.worlds] if few else []
     if config.questions:
@@ -255,18 +221,12 @@ def precompute(model: vlm.VisionLanguageModel, worlds: Sequence[EncodedWorld]) -
 def batch_worlds(
     model: vlm.VisionLanguageModel, worlds: Sequence[EncodedWorld], *, text_states: TextStates | None = None, **options
 ) -> Conversations:  # fmt: skip
-    """Batches of pictures from all worlds together; ``options`` are those of :class:`Conversations`.
-
-    On a CPU the text states are precomputed unless given; on a GPU the model computes those of each batch.
-    """
-    if text_states is None and model.llm.device.type == "cpu":
+    """Batches of pictures from all worlds together; ``options`` are those of :class:`Conversations`."""
+    if text_states is None and model.llm.device.type == "cpu":  # on a GPU the model computes those of each batch
         text_states = precompute(model, worlds)
     turns = [some for world in worlds for some in world.turns]
     features = torch.cat([world.features for world in worlds])
     return Conversations(features, turns, model.tokenizer, text_states=text_states, **options)
-
-
-# --- training ---------------------------------------------------------------------------------------------------
 
 
 def train(
@@ -274,14 +234,9 @@ def train(
     tracker: Tracker | None = None, accelerator: Accelerator | None = None, progress: bool = True,
     folder: Path | None = None, text_states: TextStates | None = None,
 ) -> tuple[vlm.VisionLanguageModel, training.History]:  # fmt: skip
-    """Train a model from its seed. Other arguments are passed to :func:`course_utils.training.fit`.
+    """Train a model from its seed; the other arguments are those of :func:`course_utils.training.fit`.
 
-    Args:
-        config: The run's configuration.
-        worlds: Worlds to train on.
-        validation: Worlds that choose the best evaluation and stop early.
-        folder: Where the run is saved; None to save nothing.
-        text_states: From :func:`precompute`, for all worlds, if computed before.
+    ``validation`` chooses the best evaluation and stops early; ``text_states`` are :func:`precompute`'s for all worlds.
     """
     seed_everything(config.seed)
     device = accelerator.device if accelerator is not None else torch.device("cpu")
@@ -311,28 +266,22 @@ def train(
 def start_bridge(model: vlm.VisionLanguageModel, worlds: Sequence[EncodedWorld], config: Config) -> None:
     """Set all weights to where training starts: those of an earlier model, or a measured bridge (stage one)."""
     if config.start_from:
-        _load_start(model, config)
+        weights, notes = read_weights(config.start_from)
+        join_layer = _saved_config(notes, config.start_from).get("join_layer")
+        if join_layer != config.join_layer:
+            raise ConfigError(
+                f"In {config.start_from} pictures join at layer {join_layer}, here at {config.join_layer}: "
+                f"set join_layer to {join_layer}."
+            )
+        # Bridge weights missing from the earlier model are freshly initialised.
+        missing = {name: own for name, own in model.bridge.state_dict(prefix="bridge.").items() if name not in weights}
+        load_weights(model, weights | missing, Path(config.start_from))
         return
     language = (model.llm, model.tokenizer, model.join_layer)
     model.bridge.measure(torch.cat([world.features for world in worlds]), targets.reference_states(*language))
     linear = config.least_squares_start and isinstance(model.bridge, bridges.LinearProjector)
     if linear and (known := targets.known_targets(worlds, *language)):
         targets.solve(model.bridge, known)
-
-
-def _load_start(model: vlm.VisionLanguageModel, config: Config) -> None:
-    weights, notes = read_weights(config.start_from)
-    join_layer = _saved_config(notes, config.start_from).get("join_layer")
-    if join_layer != config.join_layer:
-        raise ConfigError(
-            f"In {config.start_from} pictures join at layer {join_layer}, here at {config.join_layer}: "
-            f"set join_layer to {join_layer}."
-        )
-    missing = {name: own for name, own in model.bridge.state_dict(prefix="bridge.").items() if name not in weights}
-    load_weights(model, weights | missing, Path(config.start_from))
-
-
-# --- scores -----------------------------------------------------------------------------------------------------
 
 
 def by_type(model: vlm.VisionLanguageModel, batches: Conversations) -> pd.DataFrame:
@@ -355,17 +304,8 @@ def vqa_score(model: vlm.VisionLanguageModel, world: EncodedWorld) -> float:
     return float(np.mean(scores))
 
 
-# --- the program ------------------------------------------------------------------------------------------------
-
-
 def search(config: Config, worlds: Sequence[EncodedWorld], validation: Sequence[EncodedWorld], trials: int) -> Config:
-    """Search a learning rate and a rank with optuna's TPE (Bergstra and others, 2011); the best configuration.
-
-    A trial stops when it falls behind the median of earlier ones.
-
-    Raises:
-        ConfigError: If optuna is not installed, or there is no validation data.
-    """
+    """Search learning rate and rank with optuna's TPE (Bergstra and others, 2011); prune trials below the median."""
     try:
         import optuna
     except ImportError as error:
@@ -405,8 +345,7 @@ class _Pruner:
             if self.trial.should_prune():
                 raise optuna.TrialPruned
 
-    def close(self) -> None:
-        """Nothing to close."""
+    def close(self) -> None: ...
 
 
 def _tracker(config: Config) -> Tracker:

@@ -21,15 +21,7 @@ from course_utils.language.llm import fast_dtype
 from course_utils.language.lora import lora_layers
 from course_utils.training import to_device
 from course_utils.vlm.bridges import pixel_shuffle
-from course_utils.vlm.conversations import (
-    CAPTION_PROMPT,
-    NO_TURN,
-    Conversations,
-    TextStates,
-    Turn,
-    answer_in,
-    attention_mask,
-)
+from course_utils.vlm.conversations import CAPTION_PROMPT, NO_TURN, Conversations, Turn, answer_in, attention_mask
 
 MAX_NEW_TOKENS = 64  # limit of an answer with its rationale
 END_OF_TEXT = "<|endoftext|>"  # separates documents in SmolLM2's training data
@@ -40,10 +32,7 @@ class PictureReader(nn.Module):
 
     Both give 4 × 4 cells. EfficientNet gets 128 × 128 pixels for pictures up to 64 × 64, else 256 × 256, and its
     features are averaged over each cell; the attribute network gets 64 × 64 pixels, and pixel shuffle merges 2 × 2 of
-    its cells.
-
-    Raises:
-        course_utils.assets.AssetError: If EfficientNet is not in the cache and cannot be fetched.
+    its cells. AssetError if EfficientNet is not in the cache and cannot be fetched.
     """
 
     DIM = EfficientNetLite.DIM + 4 * 64
@@ -57,11 +46,7 @@ class PictureReader(nn.Module):
 
     @torch.no_grad()
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Square pictures, (batch, 3, side, side) in [-1, 1], to features, (batch, 16, 1536).
-
-        Raises:
-            ValueError: If the pictures are not square.
-        """
+        """Square pictures, (batch, 3, side, side) in [-1, 1], to features, (batch, 16, 1536)."""
         if pictures.shape[-1] != pictures.shape[-2]:
             raise ValueError(f"Pictures must be square, not {tuple(pictures.shape[-2:])}: apply Resize(128) first.")
         side = 128 if pictures.shape[-1] <= 64 else 256
@@ -77,11 +62,9 @@ class PictureReader(nn.Module):
     def read(self, pictures: np.ndarray, batch_size: int = 50) -> torch.Tensor:
         """Features of pictures, (n, side, side, 3) uint8: (n, 16, 1536) float16 on the CPU."""
         device = next(self.parameters()).device
-        features = []
-        for start in range(0, len(pictures), batch_size):
-            batch = to_tensor(pictures[start : start + batch_size]).to(device)
-            features.append(self(batch).half().cpu())
-        return torch.cat(features)
+        starts = range(0, len(pictures), batch_size)
+        batches = (to_tensor(pictures[start : start + batch_size]).to(device) for start in starts)
+        return torch.cat([self(batch).half().cpu() for batch in batches])
 
 
 def _resized(pictures: torch.Tensor, side: int) -> torch.Tensor:
@@ -90,25 +73,14 @@ def _resized(pictures: torch.Tensor, side: int) -> torch.Tensor:
     return F.interpolate(pictures, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
-# --- the language model, layer by layer --------------------------------------------------------------------------
-
-
 def run_layers(
     llm: PreTrainedModel, layers: slice, states: torch.Tensor, mask: torch.Tensor, position_ids: torch.Tensor,
     cache: DynamicCache | None = None,
 ) -> torch.Tensor:  # fmt: skip
-    """Run some layers of a Llama, without its final norm.
+    """Run some layers of a Llama without its final norm: states, (batch, positions, width), to new states.
 
-    Args:
-        llm: A Llama-like model of transformers.
-        layers: Which layers.
-        states: Hidden states, (batch, positions, width).
-        mask: True where a position may attend, (batch, positions, cached and new positions).
-        position_ids: Positions for the rotary embedding, (batch, positions).
-        cache: Keys and values of earlier positions, extended in place.
-
-    Returns:
-        New hidden states of the same shape.
+    ``mask``, (batch, positions, cached and new positions), is True where a position may attend; ``position_ids``,
+    (batch, positions), are for the rotary embedding; ``cache`` holds earlier positions and is extended in place.
     """
     bias = torch.zeros(mask.shape, dtype=states.dtype, device=states.device)
     bias = bias.masked_fill(~mask, torch.finfo(states.dtype).min)[:, None]  # the same for all heads
@@ -121,9 +93,7 @@ def run_layers(
     return states
 
 
-def _lower_layers(
-    llm: PreTrainedModel, join_layer: int, input_ids: torch.Tensor, turn_ids: torch.Tensor, position_ids: torch.Tensor
-) -> torch.Tensor:
+def _lower_layers(llm: PreTrainedModel, join_layer: int, input_ids, turn_ids, position_ids) -> torch.Tensor:
     """Text through the layers below the join layer, (batch, text) to (batch, text, width)."""
     states = llm.get_input_embeddings()(input_ids)
     if not join_layer:
@@ -135,23 +105,11 @@ def _lower_layers(
 def precompute_text(
     llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, turns: Sequence[Sequence[Turn]], join_layer: int,
     batch_size: int = 64,
-) -> TextStates:  # fmt: skip
-    """Compute the states of every distinct turn below the join layer, for :class:`Conversations`.
-
-    Args:
-        llm: The language model, frozen below ``join_layer``.
-        tokenizer: Its tokenizer.
-        turns: The turns of each picture.
-        join_layer: The layer at which pictures join.
-        batch_size: Turns per forward pass, of similar lengths.
-
-    Returns:
-        Turn -> states, (tokens, width) float16 on the CPU.
-    """
-    distinct = sorted(
-        {turn for some in turns for turn in some}, key=lambda turn: len(turn.prompt) + len(turn.completion)
-    )
-    found: TextStates = {}
+) -> dict[Turn, torch.Tensor]:  # fmt: skip
+    """States of every distinct turn below the join layer, (tokens, width) float16 on the CPU."""
+    distinct = {turn for some in turns for turn in some}
+    distinct = sorted(distinct, key=lambda turn: len(turn.prompt) + len(turn.completion))
+    found = {}
     for start in range(0, len(distinct), batch_size):
         some = distinct[start : start + batch_size]
         batches = Conversations(torch.zeros(len(some), 0, 0), [[turn] for turn in some], tokenizer)
@@ -166,19 +124,14 @@ def precompute_text(
 class VisionLanguageModel(nn.Module):
     """A bridge's picture tokens and text in one language model.
 
-    The frozen language model is not a submodule, so that a checkpoint holds trained weights only: those of the bridge
-    and the trained ones of the language model, by default LoRA's.
+    The frozen language model is not a submodule, so that a checkpoint holds trained weights only: the bridge's and the
+    language model's trained ones, by default LoRA's.
 
     Args:
-        llm: A Llama-like model of transformers, after :func:`course_utils.language.lora.add_lora` if LoRA is to be
-            trained. All its other weights are frozen.
-        tokenizer: Its tokenizer.
+        llm: A Llama-like model of transformers; to train LoRA, add it first. All other weights are frozen.
         bridge: One of :mod:`course_utils.vlm.bridges`.
-        join_layer: The layer before which picture tokens join, from 0.
+        join_layer: The layer before which picture tokens join, from 0; ValueError if there is no such layer.
         trained: Weights of the language model to train instead of LoRA's.
-
-    Raises:
-        ValueError: If the language model has no such layer.
     """
 
     def __init__(
@@ -218,24 +171,15 @@ class VisionLanguageModel(nn.Module):
 
     @torch.no_grad()
     def complete(self, features: torch.Tensor, prompts: Sequence[str], **sampling) -> list[str]:
-        """Continue one prompt about each picture, (batch, cells, dim).
-
-        ``sampling`` is passed to :func:`course_utils.language.generation.draw_tokens`.
-
-        Raises:
-            ValueError: If pictures and prompts differ in number, or a prompt is empty.
-        """
+        """Continue one prompt about each picture, (batch, cells, dim); ``sampling`` is for :func:`draw_tokens`."""
         if len(features) != len(prompts) or not all(prompt.strip() for prompt in prompts):
             raise ValueError(f"{len(features)} pictures and {len(prompts)} prompts: give one to each, none empty.")
         distinct = list(dict.fromkeys(prompts))  # the layers below the join layer read each text once
-        text = self.tokenizer(
-            distinct, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False
-        ).to(self.llm.device)
-        features = features.to(self.llm.device)
-        sampling = {"stop": self.tokenizer.eos_token_id, **sampling}
+        options = {"return_tensors": "pt", "padding": True, "padding_side": "left", "add_special_tokens": False}
+        text, features = self.tokenizer(distinct, **options).to(self.llm.device), features.to(self.llm.device)
         rows = torch.tensor([distinct.index(prompt) for prompt in prompts], device=features.device)
         next_logits = self._next_logits(features, text["input_ids"], text["attention_mask"].bool(), rows)
-        tokens = draw_tokens(next_logits, **sampling)
+        tokens = draw_tokens(next_logits, **{"stop": self.tokenizer.eos_token_id, **sampling})
         return [completion.strip() for completion in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
     def _next_logits(self, features, input_ids, real, rows) -> Callable[..., torch.Tensor]:
@@ -272,19 +216,15 @@ class VisionLanguageModel(nn.Module):
     def answer(
         self, features: torch.Tensor, prompts: Sequence[str], *, with_rationale: bool = False, batch_size: int = 128
     ) -> list[str]:
-        """Answer a prompt about each picture, (prompts, cells, dim), greedily; errors as for :meth:`complete`.
-
-        ``with_rationale`` returns whole completions. Similar prompts share a batch: they are about equally long.
-        """
+        """Answer a prompt about each picture, (prompts, cells, dim), greedily; ``with_rationale`` keeps rationales."""
         if len(features) != len(prompts):
             raise ValueError(f"{len(features)} pictures and {len(prompts)} prompts: give one to each.")
-        order = sorted(range(len(prompts)), key=prompts.__getitem__)
+        order = sorted(range(len(prompts)), key=prompts.__getitem__)  # similar prompts are about equally long
         answers = [""] * len(prompts)
         for start in range(0, len(order), batch_size):
             some = order[start : start + batch_size]
-            completions = self.complete(
-                features[some], [prompts[number] for number in some], max_new_tokens=MAX_NEW_TOKENS
-            )
+            chosen = [prompts[number] for number in some]
+            completions = self.complete(features[some], chosen, max_new_tokens=MAX_NEW_TOKENS)
             for number, completion in zip(some, completions, strict=True):
                 answers[number] = completion if with_rationale else answer_in(completion)
         return answers
@@ -292,10 +232,8 @@ class VisionLanguageModel(nn.Module):
     def caption(self, features: torch.Tensor, batch_size: int = 32, **sampling) -> list[str]:
         """Caption each picture, (pictures, cells, dim)."""
         sampling = {"max_new_tokens": 48, **sampling}
-        captions = []
-        for some in features.split(batch_size):
-            captions += self.complete(some, [CAPTION_PROMPT] * len(some), **sampling)
-        return captions
+        batches = features.split(batch_size)
+        return [text for some in batches for text in self.complete(some, [CAPTION_PROMPT] * len(some), **sampling)]
 
     def _apply(self, move: Callable, recurse: bool = True) -> VisionLanguageModel:
         self.llm._apply(move)  # to(device) moves the language model too
@@ -315,15 +253,13 @@ def compact(model: nn.Module) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def exact_matches(model: VisionLanguageModel, batches: Conversations) -> list[list[bool]]:
-    """Whether the greedy completion of each turn of each picture is exactly right, including its rationale.
-
-    Greedy output matches if and only if every teacher-forced argmax does, so one forward pass suffices.
-    """
+    """Whether the greedy completion of each turn of each picture is exactly right, including its rationale."""
     was_training, device = model.training, model.llm.device
     model.eval()
     found = []
     for batch in batches:
         batch = to_device(batch, device)
+        # Greedy output matches if and only if every teacher-forced argmax does, so one forward pass suffices.
         hit = model(batch).argmax(dim=-1) == batch["answers"]  # (tokens,)
         row, position = batch["answer_mask"].nonzero(as_tuple=True)
         turn = batch["turn_ids"][row, position]
@@ -338,11 +274,7 @@ def exact_matches(model: VisionLanguageModel, batches: Conversations) -> list[li
 def word_states(
     llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, words: Sequence[str], join_layer: int
 ) -> torch.Tensor:
-    """States of words below the join layer, (words, width) float32; the mean over the tokens of a word.
-
-    Each word follows an end-of-text token: the first token of a text is an attention sink, whose state carries no
-    meaning.
-    """
+    """States of words below the join layer, (words, width) float32; the mean over the tokens of a word."""
     batch = tokenizer(
         [f"{END_OF_TEXT} {word}" for word in words], return_tensors="pt", padding=True, padding_side="right",
         add_special_tokens=False,
@@ -350,15 +282,12 @@ def word_states(
     real = batch["attention_mask"].bool()
     position_ids = torch.arange(real.shape[1], device=llm.device).expand_as(real)
     states = _lower_layers(llm, join_layer, batch["input_ids"], torch.where(real, 0, NO_TURN), position_ids).float()
-    real[:, 0] = False
+    real[:, 0] = False  # the first token of a text is an attention sink, whose state carries no meaning
     return (states * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
 
 
 def nearest(vectors: torch.Tensor, states: torch.Tensor, words: Sequence[str], k: int = 3) -> list[list[str]]:
-    """The ``k`` words whose states, (words, width), are nearest to each vector, (n, width).
-
-    Nearest means the largest cosine similarity after subtracting the mean of the states.
-    """
+    """The ``k`` words whose states, (words, width), are nearest by centred cosine to each vector, (n, width)."""
     centre = states.float().mean(dim=0)
     table, wanted = (F.normalize(each.float() - centre, dim=-1) for each in (states, vectors))
     return [[words[number] for number in row] for row in (wanted @ table.T).topk(k, dim=-1).indices.tolist()]

@@ -30,19 +30,11 @@ PICTURES = {"train": 2000, "test": 300, "unseen": 300}  # of each split, in the 
 
 @dataclass(frozen=True)
 class Method:
-    """A bridge and how it is trained.
+    """A bridge and how it is trained."""
 
-    Attributes:
-        build: (features per cell, width of the language model) -> the untrained bridge.
-        steps: Training steps of 16 scenes each.
-        learning_rate: Learning rate after the warm-up.
-        least_squares_start: Whether training starts from the least-squares map.
-        join_layer: The layer before which the picture joins.
-    """
-
-    build: Callable[[int, int], bridges.Bridge]
-    steps: int = 200
-    learning_rate: float = 1e-3
+    build: Callable[[int, int], bridges.Bridge]  # from features per cell and width of the language model
+    steps: int = 200  # of 16 scenes each
+    learning_rate: float = 1e-3  # after the warm-up
     least_squares_start: bool = False
     join_layer: int = JOIN_LAYER
 
@@ -96,12 +88,7 @@ def train(
 
 
 class StepLimit:
-    """A fixed number of batches, from as many passes over the data as they take.
-
-    Args:
-        batches: The batches of one pass.
-        steps: Number of batches.
-    """
+    """A fixed number of batches, from as many passes over the data as they take."""
 
     def __init__(self, batches: training.EpochBatches, steps: int) -> None:
         self.batches, self.steps = batches, steps
@@ -180,11 +167,7 @@ def checkpoint(name: str) -> Path:
 
 
 def shipped(name: str) -> vlm.VisionLanguageModel:
-    """The language model with a method's shipped bridge.
-
-    Raises:
-        course_utils.checkpoints.CheckpointError: If the checkpoint is missing or belongs to another bridge.
-    """
+    """The language model with a method's shipped bridge; errors as for :func:`load_checkpoint`."""
     language, tokenizer = llm.load(llm.fast_dtype())
     bridge = METHODS[name].build(vlm.PictureReader.DIM, language.config.hidden_size)
     model = vlm.VisionLanguageModel(language, tokenizer, bridge, METHODS[name].join_layer)

@@ -6,7 +6,7 @@ Where scenes are known, a linear bridge is solved by least squares from these, b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,14 +95,7 @@ def reference_states(llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, j
     return targets.states[: targets.seen]
 
 
-class HasCells(Protocol):
-    """Has targets for the cells of a scene, such as :class:`CellTargets`."""
-
-    def cells(self, scene: Any) -> torch.Tensor:
-        """(16, width)."""
-
-
-Part = tuple[torch.Tensor, Sequence[Any], HasCells]  # features (pictures, 16, dim), scenes, targets
+Part = tuple[torch.Tensor, Sequence[Any], CellTargets]  # features (pictures, 16, dim), scenes, targets
 
 
 def known_targets(

@@ -22,31 +22,17 @@ SIDE, SMALL = 128, 64  # pixels to a side of a picture from a file, after paddin
 
 @dataclass(frozen=True)
 class EncodedWorld:
-    """Encoded pictures, each with its turns.
+    """Encoded pictures, each with its turns."""
 
-    Attributes:
-        name: Name of the :class:`course_utils.datasets.world.World`, or of a questions file.
-        features: (pictures, 16, 1536) float16.
-        turns: The turns of each picture.
-        scenes: The scene of each picture; None where they are unknown.
-        annotators: The answers of all annotators to each turn, where there are several.
-    """
-
-    name: str
-    features: torch.Tensor
-    turns: list[list[Turn]]
-    scenes: Sequence[Any] | None = None
-    annotators: list[list[tuple[str, ...]]] = field(default_factory=list)
+    name: str  # of the datasets.world.World, or of a questions file
+    features: torch.Tensor  # (pictures, 16, 1536) float16
+    turns: list[list[Turn]]  # the turns of each picture
+    scenes: Sequence[Any] | None = None  # the scene of each picture; None where they are unknown
+    annotators: list[list[tuple[str, ...]]] = field(default_factory=list)  # all answers to each turn, if several
 
 
 def read_world(name: str, split: str, pictures: int, reader: PictureReader) -> EncodedWorld:
-    """Read pictures of a world with their captions, if it has any, and all their questions.
-
-    Args:
-        name: Name of a world in :func:`course_utils.datasets.world.worlds`.
-        split: One of its splits.
-        pictures: At most how many.
-        reader: The picture encoder.
+    """Read at most ``pictures`` pictures of a world with their captions, if it has any, and all their questions.
 
     Raises:
         ValueError: If there is no such world or split.
@@ -65,18 +51,11 @@ def read_vqa(
     questions: str | Path, annotations: str | Path, folder: str | Path, reader: PictureReader,
     pictures: int | None = None,
 ) -> EncodedWorld:  # fmt: skip
-    """Read pictures and questions in the official layout of VQA v2; see :mod:`course_utils.datasets.vqa_json`.
-
-    Args:
-        questions: The questions file.
-        annotations: The annotations file.
-        folder: The folder of the pictures.
-        reader: The picture encoder.
-        pictures: At most how many; by default all.
+    """Read the first ``pictures`` pictures (by default all) in ``folder`` and their questions, laid out as in VQA v2.
 
     Raises:
         FileNotFoundError: If a file or a picture is missing.
-        ValueError: If a file is not in the official layout, or a picture cannot be read.
+        ValueError: If a file is not in the layout of :mod:`course_utils.datasets.vqa_json`, or a picture is unreadable.
     """
     asked, files = vqa_json.load(questions, annotations, pictures_folder=folder)
     keys = list(files)[:pictures]
@@ -86,22 +65,19 @@ def read_vqa(
         if one.picture in row:
             turns[row[one.picture]].append(question_turn(one.question, one.answer, one.type))
             annotators[row[one.picture]].append(one.answers)
-    features = [
-        reader.read(np.stack([squared(files[key], SIDE) for key in keys[at : at + 50]]))
-        for at in range(0, len(keys), 50)
-    ]
+    batches = [keys[at : at + 50] for at in range(0, len(keys), 50)]
+    features = [reader.read(np.stack([squared(files[key], SIDE) for key in batch])) for batch in batches]
     return EncodedWorld(Path(questions).stem, torch.cat(features), turns, annotators=annotators)
 
 
 def only_questions(encoded: EncodedWorld) -> EncodedWorld:
     """Drop the captions."""
-    return replace(
-        encoded, turns=[[turn for turn in turns if turn.prompt != CAPTION_PROMPT] for turns in encoded.turns]
-    )
+    turns = [[turn for turn in some if turn.prompt != CAPTION_PROMPT] for some in encoded.turns]
+    return replace(encoded, turns=turns)
 
 
 def with_rationales(encoded: EncodedWorld) -> EncodedWorld:
-    """Prefix answers with rationales, where the world has them; the answers that count stay the same."""
+    """Put rationales before the answers, where the world has them; the answers that count stay the same."""
     source = _source(encoded)
     if source is None or source.rationale is None:
         return encoded
@@ -130,29 +106,31 @@ def with_training_mix(
     Raises:
         ValueError: If ``stepping_stone_share`` is not from 0 to 1.
     """
-    if not 0 <= stepping_stone_share <= 1:
-        raise ValueError(f"stepping_stone_share is {stepping_stone_share}; it is a share, from 0 to 1.")
+    share = stepping_stone_share
+    if not 0 <= share <= 1:
+        raise ValueError(f"stepping_stone_share is {share}; it is a share, from 0 to 1.")
     source = _source(encoded)
     if source is None:
         return encoded
-    scenes = encoded.scenes
-    if stepping_stone_share and source.stepping_stones is not None:
-        turns = []
-        for number, (some, stones) in enumerate(zip(encoded.turns, source.stepping_stones(scenes), strict=True)):
-            if int((number + 1) * stepping_stone_share) > int(number * stepping_stone_share):
-                some = [turn for turn in some if turn.type not in source.replaced_types] + _question_turns(stones)
-            turns.append(some)
-        encoded = replace(encoded, turns=turns)
+    scenes, turns, extra = encoded.scenes, encoded.turns, []
+    if share and source.stepping_stones is not None:
+        turns = list(turns)
+        for number, stones in enumerate(source.stepping_stones(scenes)):
+            if int((number + 1) * share) > int(number * share):
+                kept = [turn for turn in turns[number] if turn.type not in source.replaced_types]
+                turns[number] = kept + _question_turns(stones)
     if extra_late_questions and source.extra_questions is not None:
         wanted = extra_questions_by_type or {}
         times = {kind: number for kind, number in wanted.items() if kind in source.types}
-        times = times or dict.fromkeys(source.late_types, extra_late_questions)
-        encoded = _with_extra(encoded, source.extra_questions(scenes, times))
+        extra.append(source.extra_questions(scenes, times or dict.fromkeys(source.late_types, extra_late_questions)))
     if early_match_questions and source.early_match_questions is not None:
-        encoded = _with_extra(encoded, source.early_match_questions(scenes))
+        extra.append(source.early_match_questions(scenes))
     if choice_questions and source.choice_questions is not None:
-        encoded = _with_extra(encoded, source.choice_questions(scenes))
-    return encoded
+        extra.append(source.choice_questions(scenes))
+    for questions in extra:  # dict.fromkeys drops repeated turns
+        pairs = zip(turns, questions, strict=True)
+        turns = [list(dict.fromkeys([*some, *_question_turns(more)])) for some, more in pairs]
+    return encoded if turns is encoded.turns else replace(encoded, turns=turns)
 
 
 def _source(encoded: EncodedWorld) -> World | None:
@@ -164,23 +142,10 @@ def _question_turns(questions: Sequence[Question]) -> list[Turn]:
     return [question_turn(one.text, one.answer, one.type) for one in questions]
 
 
-def _with_extra(encoded: EncodedWorld, extra: Sequence[Sequence[Question]]) -> EncodedWorld:
-    """Append questions about each picture, without repetition."""
-    return replace(
-        encoded,
-        turns=[
-            list(dict.fromkeys([*some, *_question_turns(more)]))
-            for some, more in zip(encoded.turns, extra, strict=True)
-        ],
-    )
-
-
 def squared(picture: str | Path | Image.Image | np.ndarray, side: int | None = None) -> np.ndarray:
-    """Scale a picture into a square with white borders: (side, side, 3) uint8.
+    """Scale a file, PIL image or array (height, width, 3) uint8 into a square with white borders: (side, side, 3) uint8.
 
-    Args:
-        picture: A file, a PIL image or an array (height, width, 3) uint8.
-        side: Pixels; by default 64 for a picture no larger than that, such as those of shapes, and 128 for any other.
+    By default a picture of at most 64x64 pixels, such as those of shapes, becomes 64x64, and any other 128x128.
 
     Raises:
         course_utils.datasets.vqa.BadPicture: If it cannot be read.
