@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import ast
 import hashlib
+import json
 import re
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from course_utils.checkpoints import CheckpointError, write_atomically
 from course_utils.lesson import LESSONS
 from tools import authoring
 
@@ -31,6 +33,7 @@ BEGIN_HIDDEN, END_HIDDEN = "BEGIN HIDDEN TESTS", "END HIDDEN TESTS"
 MARKERS = (BEGIN_SOLUTION, END_SOLUTION, BEGIN_HIDDEN, END_HIDDEN)
 EXERCISE, CHECKS, NEEDS = "homework", "homework-checks", "homework-needs"  # tags on lesson cells
 FROM_LESSON = "_cells"  # suffix of sources that are made from tagged cells
+RECORD = "made.json"  # in solutions/: the SHA-256 of each file that make() wrote, by its path in folder()
 _FLAGS = ("grade", "solution", "locked")
 
 
@@ -115,7 +118,7 @@ def _released(cell: NotebookNode) -> NotebookNode:
         text = stub
     metadata = {key: dict(value) if key == "nbgrader" else value for key, value in cell.metadata.items()}
     out = (new_code_cell if code else new_markdown_cell)(text, metadata=metadata)
-    out.id = cell.id
+    out.id = cell.get("id", out.id)
     if any(role(out, flag) for flag in _FLAGS):
         out.metadata["deletable"] = False
         if not role(out, "solution"):
@@ -165,6 +168,8 @@ def source_problems(source: NotebookNode) -> list[str]:
         problems.append("its first cell is not a title")
     open_exercise, ids = None, []
     for number, cell in enumerate(source.cells):
+        if not cell.get("id"):
+            problems.append(f"cell {number} has no id (open and save it in JupyterLab)")
         meta = cell.metadata.get("nbgrader")
         if meta is None or not any(role(cell, flag) for flag in _FLAGS):
             continue
@@ -188,9 +193,9 @@ def _metadata_problems(cell: NotebookNode) -> list[str]:
     meta = cell.metadata["nbgrader"]
     problems = [f"lacks '{key}' in its nbgrader metadata" for key in (*_FLAGS, "schema_version") if key not in meta]
     if meta.get("schema_version", 3) != 3:
-        problems.append(f"has nbgrader metadata of version {meta['schema_version']}, not 3")
+        problems.append(f"has nbgrader metadata of version {meta['schema_version']!r:.40}, not 3")
     if not re.fullmatch(r"[A-Za-z0-9_-]+", str(meta.get("grade_id", ""))):
-        problems.append(f"needs a grade_id of letters, digits, - and _, and has {meta.get('grade_id')!r}")
+        problems.append(f"needs a grade_id of letters, digits, - and _, and has {meta.get('grade_id')!r:.40}")
     if role(cell, "grade") and not (isinstance(meta.get("points"), int | float) and meta["points"] > 0):
         problems.append("is a check without points")
     return problems
@@ -359,39 +364,72 @@ def _body(function: ast.FunctionDef, lines: list[str], where: str) -> tuple[int,
 # --- writing all of them ----------------------------------------------------------------------------------------
 
 
-def make() -> list[Path]:
+def make() -> tuple[list[Path], list[str], bool]:
     """Write the sources of tagged lessons, the learners' copies of all sources, and the lessons' links to them.
 
+    A file is overwritten or removed only if it is, byte for byte, what an earlier call wrote there (see RECORD).
+
     Returns:
-        The files that changed.
+        The files that changed, a line about each file left because it was not, and whether one of these is out of date.
 
     Raises:
-        HomeworkError: If a source is incomplete, or a copy that would be overwritten holds somebody's work.
+        HomeworkError: If a source is unusable or incomplete; nothing is then written.
     """
-    wanted: dict[Path, NotebookNode] = {}
+    home, solutions = folder(), folder() / "solutions"
+    try:
+        record = dict(json.loads((solutions / RECORD).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        record = {}
+    except (ValueError, TypeError) as error:
+        raise HomeworkError(f"{solutions / RECORD} is damaged. Delete it, then repeat.") from error
+
+    def written(path: Path) -> str | None:
+        return record.get(path.relative_to(home).as_posix())
+
+    texts: dict[Path, str] = {}
     for lesson in authoring.lessons():
         if (source := from_lesson(_read(lesson), lesson.name)) is not None:
-            wanted[folder() / "solutions" / f"{lesson.stem}{FROM_LESSON}.ipynb"] = source
-    stale = [path for path in sources() if path.stem.endswith(FROM_LESSON) and path not in wanted]
-    for path in sources():
-        if path not in stale:
-            wanted.setdefault(path, _read(path))
-    texts = {folder() / path.name: _text(learners_copy(source, path.name)) for path, source in wanted.items()}
-    texts |= {path: _text(wanted[path]) for path in wanted if path.stem.endswith(FROM_LESSON)}
-    orphans = [path for path in folder().glob("*.ipynb") if path not in texts and _made_here(_read(path))]
-    changed = [path for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
-    for path in changed:
-        if path.parent == folder() and path.exists() and (sign := _worked_in(_read(path))):
-            raise HomeworkError(
-                f"{path.relative_to(authoring.ROOT)} holds somebody's work ({sign}). Move it away, then repeat."
-            )
-    for path in changed:
-        path.write_text(texts[path], encoding="utf-8")
-    for path in [*stale, *orphans]:
+            texts[solutions / f"{lesson.stem}{FROM_LESSON}.ipynb"] = _text(source)
+    removed = [p for p in sources() if p.stem.endswith(FROM_LESSON) and p not in texts and _digest(p) == written(p)]
+    for path in sorted({*sources(), *texts}.difference(removed)):
+        made = path in texts and _digest(path) in (None, written(path))
+        source = nbformat.v4.reads(texts[path]) if made else _read(path)
+        texts[home / path.name] = _text(learners_copy(source, path.name))
+    if not texts:
+        raise HomeworkError(f"There is no source in {solutions}.")
+    others = [p for p in sorted(home.glob("[!.]*")) if p not in (*texts, home / "README.md") and not p.is_dir()]
+    removed += [path for path in others if _digest(path) == written(path)]
+    left = [f"{path.name}: this command did not write it. Move it elsewhere" for path in others if path not in removed]
+
+    changed, now, out_of_date = [], {}, False
+    for path, text in texts.items():
+        key, new = path.relative_to(home).as_posix(), hashlib.sha256(text.encode()).hexdigest()
+        now[key], found = new, _digest(path)
+        if found in (None, written(path)) and found != new:
+            _write(path, text)
+            changed.append(path)
+        elif found != new:
+            now[key] = written(path)
+            out_of_date |= now[key] != new
+            age = "out of date" if now[key] != new else "not out of date"
+            left.append(f"{key}: it has changes of its own, and is {age}. For a new one, move it away, then repeat")
+    for path in removed:
         path.unlink()
-    names = {path.name for path in wanted}
-    linked = [lesson for lesson in authoring.lessons() if lesson.name in names and link(lesson)]
-    return sorted([*changed, *stale, *orphans, *linked])
+    if now != record:
+        _write(solutions / RECORD, json.dumps(now, indent=1, sort_keys=True) + "\n")
+    linked = [lesson for lesson in authoring.lessons() if home / lesson.name in texts and link(lesson)]
+    return sorted([*changed, *removed, *linked]), left, out_of_date
+
+
+def _digest(path: Path) -> str | None:
+    """SHA-256 of a file, whatever its line ends; None if there is none, and "" for a folder or a link."""
+    if path.is_symlink() or not path.is_file():
+        return "" if path.is_symlink() or path.exists() else None
+    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, lambda place: place.write_text(text, encoding="utf-8"))
 
 
 def link(lesson: Path) -> bool:
@@ -404,36 +442,35 @@ def link(lesson: Path) -> bool:
             text = "More of them, with checks that tell you how far you are: [homework "
             text += f"{lesson.name[:2]}](homework/{lesson.name})."
             cell.source = re.sub(r"^## Exercises$", f"## Exercises\n\n{text}", cell.source, count=1, flags=re.M)
-            lesson.write_text(_text(notebook), encoding="utf-8")
+            _write(lesson, _text(notebook))
             return True
     raise HomeworkError(f"{lesson.name} has no section '## Exercises' that could lead to its homework.")
 
 
-def _read(path: Path) -> NotebookNode:
+def _read(path: Path, remedy: str = "Take an earlier version of it, or move it away") -> NotebookNode:
+    """Read a notebook; raise a HomeworkError of one line if it lacks a part that this module or nbgrader uses."""
     try:
-        return nbformat.read(path, as_version=4)
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError, AttributeError) as error:
-        raise HomeworkError(f"{path.name} is not a notebook: {str(error)[:100]}") from error
+        notebook = nbformat.v4.reads(path.read_text(encoding="utf-8"))  # nbformat.read would log at length
+        problem = "" if notebook.nbformat == 4 else "is not a notebook of format 4"
+        for number, cell in reversed([*enumerate(notebook.cells)]):
+            meta = cell.metadata.get("nbgrader", {})
+            if not isinstance(meta, dict) or not isinstance(meta.get("grade_id", ""), str):
+                problem = f"has damaged nbgrader metadata in cell {number}"
+            elif not isinstance(cell.get("source"), str) or not isinstance(cell.get("cell_type"), str):
+                problem = f"has no text or no type in cell {number}"
+    except OSError as error:
+        raise HomeworkError(f"{path.name} cannot be read ({error.strerror}). Check its name and place") from error
+    except ValueError as error:
+        problem = "is not a notebook " + (f"({error!s:.100})" if path.stat().st_size else "(the file is empty)")
+    except (AttributeError, KeyError, TypeError, RecursionError):
+        problem = "is not a notebook of format 4, or lacks metadata"
+    if problem:
+        raise HomeworkError(f"{path.name} {problem}. {remedy}")
+    return notebook
 
 
 def _text(notebook: NotebookNode) -> str:
     return nbformat.writes(notebook) + "\n"
-
-
-def _made_here(copy: NotebookNode) -> bool:
-    """Whether a notebook is a learner's copy that nobody has worked in."""
-    return not _worked_in(copy) and any("checksum" in cell.metadata.get("nbgrader", {}) for cell in copy.cells)
-
-
-def _worked_in(copy: NotebookNode) -> str:
-    """A sign that somebody has worked in a learner's copy; empty if there is none."""
-    for number, cell in enumerate(copy.cells):
-        if cell.get("execution_count") or cell.get("outputs"):
-            return f"cell {number} was run"
-        meta = cell.metadata.get("nbgrader", {})
-        if role(cell, "solution") and meta.get("checksum") not in (None, checksum(cell)):
-            return f"cell {number}, {meta['grade_id']}, was edited"
-    return ""
 
 
 # --- before grading ---------------------------------------------------------------------------------------------
@@ -450,7 +487,7 @@ def submission_problems(submission: NotebookNode, source: NotebookNode) -> list[
         if name := cell.metadata.get("nbgrader", {}).get("grade_id"):
             places.setdefault(name, []).append(number)
     problems = []
-    wanted = {cell.metadata["nbgrader"]["grade_id"]: cell for cell in source.cells if "nbgrader" in cell.metadata}
+    wanted = _named(source)
     for name, cell in wanted.items():
         found = places.get(name, [])
         if not found:
@@ -462,18 +499,28 @@ def submission_problems(submission: NotebookNode, source: NotebookNode) -> list[
             )
         else:
             problems += _changed(name, cell, submission.cells[found[0]], found[0])
+    for number, cell in enumerate(submission.cells):
+        if "nbgrader" in cell.metadata and cell.metadata["nbgrader"].get("grade_id") not in wanted:
+            remedy = "nbgrader would stop there. Delete the cell's nbgrader metadata"
+            problems += [f"cell {number} {problem}: {remedy}" for problem in _metadata_problems(cell)]
     order = [name for name in wanted if len(places.get(name, [])) == 1]
     if not problems and order != sorted(order, key=lambda name: places[name][0]):
         problems.append("its cells were moved: put each check back below its exercise")
     return problems
 
 
+def _named(notebook: NotebookNode) -> dict[str, NotebookNode]:
+    """The cells that have a grade_id, by it."""
+    named = ((cell.metadata.get("nbgrader", {}).get("grade_id"), cell) for cell in notebook.cells)
+    return {name: cell for name, cell in named if name}
+
+
 def _lost(name: str, cell: NotebookNode, submission: NotebookNode) -> str:
     points = cell.metadata["nbgrader"].get("points")
     loss = f"the check would score 0 of {points} points" if points else "its answer would be lost"
     text = _released(cell).source
-    bare = [n for n, other in enumerate(submission.cells) if "nbgrader" not in other.metadata]
-    alike = [n for n in bare if submission.cells[n].get("id") == cell.get("id") or submission.cells[n].source == text]
+    bare = [(n, other) for n, other in enumerate(submission.cells) if "nbgrader" not in other.metadata]
+    alike = [n for n, other in bare if other.source == text or other.get("id", "") == cell.get("id")]
     what = f"has lost its nbgrader metadata (cell {alike[0]})" if alike else "is missing, or has lost its metadata"
     return f"{name} {what}: {loss}, without an error. Paste the learner's code into a fresh copy, and grade that"
 
@@ -489,7 +536,7 @@ def _changed(name: str, cell: NotebookNode, other: NotebookNode, number: int) ->
 
 def submission_notes(submission: NotebookNode, source: NotebookNode) -> list[str]:
     """List what nbgrader handles and a teacher may want to know: edited checks, exercises not attempted."""
-    released = {c.metadata["nbgrader"]["grade_id"]: _released(c) for c in source.cells if "nbgrader" in c.metadata}
+    released = {name: _released(cell) for name, cell in _named(source).items()}
     notes = []
     for cell in submission.cells:
         name = cell.metadata.get("nbgrader", {}).get("grade_id")
@@ -503,35 +550,59 @@ def submission_notes(submission: NotebookNode, source: NotebookNode) -> list[str
 
 
 def _notebooks_in(path: Path) -> list[Path]:
-    found = sorted(path.rglob("*.ipynb")) if path.is_dir() else [path]
-    return [file for file in found if ".ipynb_checkpoints" not in file.parts]
+    """The notebooks in a folder, also those that a browser saved as .ipynb.txt; without hidden files."""
+    found = sorted(path.rglob("*.ipynb*")) if path.is_dir() else [path]
+    return [file for file in found if not any(part.startswith(".") for part in file.relative_to(path).parts)]
+
+
+def _source_of(file: Path, known: list[Path], top: Path) -> NotebookNode:
+    """The source with a submission's file name and, where ``top`` has a folder for each assignment, in its folder."""
+    alike = [source for source in known if source.name == file.name]
+    if not alike:
+        names = ", ".join(sorted({source.name for source in known}))
+        raise HomeworkError(f"no source has this name, so nbgrader would ignore it. Rename it to one of: {names}")
+    assignment = file.resolve().parent.name
+    beside = top.parent / assignment / file.name  # the source of another assignment, or the submission itself
+    foreign = assignment != top.name and beside.exists() and not beside.samefile(file)
+    fitting = [s for s in alike if s.parent.name == assignment or (s.parent == top and not foreign)]
+    if len(fitting) != 1:
+        places = ", ".join(sorted(source.parent.name for source in alike))
+        remedy = "Move it to <learner>/<assignment>/, or name its source's folder with --sources"
+        raise HomeworkError(f"it is in the folder {assignment}, and sources of this name are in: {places}. {remedy}")
+    try:
+        source = _read(fitting[0])
+        for number, cell in enumerate(source.cells):
+            if any(role(cell, flag) for flag in _FLAGS) and (problems := _metadata_problems(cell)):
+                raise HomeworkError(f"cell {number} {problems[0]}")
+            _released(cell)  # raises if its markers do not match
+    except HomeworkError as error:
+        raise HomeworkError(f"its source {fitting[0]} cannot be used: {error}") from error
+    return source
 
 
 def check(paths: list[Path], source_folder: Path) -> dict[Path, list[str]]:
     """Find the problems of submitted notebooks, given as files or folders; notes are only printed.
 
     Raises:
-        HomeworkError: If there is no submission, or no source to compare it with.
+        HomeworkError: If there is no source to compare them with.
     """
-    by_name = {path.name: path for path in _notebooks_in(source_folder)}
-    files = [file for path in paths for file in _notebooks_in(path)]
-    if not files or not by_name:
-        raise HomeworkError(f"There is no notebook in {source_folder if files else ', '.join(map(str, paths))}.")
+    top = (source_folder if source_folder.is_dir() else source_folder.parent).resolve()
+    known = [path for path in _notebooks_in(source_folder.resolve()) if path.is_file()]
+    if not known:
+        raise HomeworkError(f"There is no notebook in {source_folder}.")
     found: dict[Path, list[str]] = {}
-    for file in files:
-        try:
-            if file.name not in by_name:
-                known = ", ".join(sorted(by_name))
-                raise HomeworkError(
-                    f"no source has this name, so nbgrader would ignore it. Rename it to one of: {known}"
-                )
-            submission, source = _read(file), _read(by_name[file.name])
-        except HomeworkError as error:
-            found[file] = [str(error)]
-            continue
-        found[file] = submission_problems(submission, source)
-        for note in submission_notes(submission, source):
-            print(f"{file}: note: {note}.")
+    for path in paths:
+        files = _notebooks_in(path)
+        if not files:
+            found[path] = ["there is no notebook in this folder. Check its name and place"]
+        for file in files:
+            try:
+                submission = _read(file, "Paste the learner's code into a fresh copy, or ask for the file again")
+                source = _source_of(file, known, top)
+                found[file] = submission_problems(submission, source)
+                print("".join(f"{file}: note: {note}.\n" for note in submission_notes(submission, source)), end="")
+            except HomeworkError as error:
+                found[file] = [str(error)]
     return found
 
 
@@ -544,12 +615,14 @@ def main() -> None:
     look.add_argument("paths", nargs="+", type=Path, help="notebooks, or folders such as submitted/")
     look.add_argument("--sources", type=Path, default=folder() / "solutions", help="folder of the teacher's notebooks")
     asked = parser.parse_args()
+    sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal cannot show
     if asked.command == "make":
-        changed = make()
+        changed, left, out_of_date = make()
         for path in changed:
             print("wrote" if path.exists() else "removed", path.relative_to(authoring.ROOT))
+        print("".join(f"left {line}.\n" for line in left), end="")
         print(f"{len(sources())} sources, {len(changed)} files changed")
-        return
+        sys.exit(int(out_of_date))
     found = check(asked.paths, asked.sources)
     lines = [f"{file}: {problem}." for file, problems in found.items() for problem in problems]
     print("\n".join([*lines, f"{len(found)} notebooks, {len(lines)} problems"]))
@@ -560,5 +633,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except HomeworkError as error:
+    except (HomeworkError, CheckpointError, OSError) as error:
         sys.exit(str(error))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy as copies
+import hashlib
 import json
 import re
 import subprocess
@@ -9,6 +11,8 @@ from pathlib import Path
 import nbformat
 import pytest
 from homework_trial import HEADER, WRONG_ANSWERS, wrong_answers
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from tools import authoring, homework
@@ -50,6 +54,12 @@ def test_the_learners_copy_is_what_the_generator_makes(source):
     made = homework._text(homework.learners_copy(nbformat.read(source, as_version=4), source.name))
     copy = homework.folder() / source.name
     assert copy.exists() and copy.read_text(encoding="utf-8") == made, "run `make homework`"
+
+
+def test_the_record_knows_every_copy():
+    record = json.loads((homework.folder() / "solutions" / homework.RECORD).read_text())
+    made = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in homework.folder().glob("*.ipynb")}
+    assert {name: digest for name, digest in record.items() if "/" not in name} == made, "run `make homework`"
 
 
 def test_every_lesson_has_homework_and_every_copy_a_source():
@@ -356,9 +366,9 @@ def repository(tmp_path, monkeypatch):
 
 
 def test_make_writes_copies_and_links_once(repository):
-    assert [path.name for path in homework.make()] == ["01_x.ipynb"] * 2  # the lesson, then the copy
+    assert [path.name for path in homework.make()[0]] == ["01_x.ipynb"] * 2  # the lesson, then the copy
     assert "[homework 01](homework/01_x.ipynb)" in (repository / "01_x.ipynb").read_text()
-    assert homework.make() == []
+    assert homework.make() == ([], [], False)
 
 
 def test_tagging_a_lessons_cell_is_enough(repository):
@@ -366,7 +376,7 @@ def test_tagging_a_lessons_cell_is_enough(repository):
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[1:1] = lesson().cells
     nbformat.write(notebook, path)
-    made = {path.relative_to(repository).as_posix() for path in homework.make()}
+    made = {path.relative_to(repository).as_posix() for path in homework.make()[0]}
     assert {"homework/solutions/01_x_cells.ipynb", "homework/01_x_cells.ipynb"} <= made
     for cell in notebook.cells:
         cell.metadata = {}
@@ -375,28 +385,168 @@ def test_tagging_a_lessons_cell_is_enough(repository):
     assert sorted(path.name for path in (repository / "homework").rglob("*.ipynb")) == ["01_x.ipynb"] * 2
 
 
-def test_nobodys_work_is_overwritten(repository):
-    homework.make()
+def edited(change):
+    """Bytes of a notebook in which a learner changed something."""
+
+    def write(path):
+        notebook = nbformat.read(path, as_version=4)
+        change(notebook)
+        nbformat.write(notebook, path)
+
+    return write
+
+
+WORK = {  # name: what somebody does to the copy
+    "exercise written": edited(lambda n: n.cells[1].update(source="def double(x):\n    return x + x")),
+    "cell added, not run": edited(lambda n: n.cells.append(new_code_cell("mine = 1"))),
+    "empty cell added": edited(lambda n: n.cells.append(new_code_cell(""))),
+    "text edited": edited(lambda n: n.cells[0].update(source=n.cells[0].source + "\n\nMy notes.")),
+    "cell deleted": edited(lambda n: n.cells.pop()),
+    "cells moved": edited(lambda n: n.cells.reverse()),
+    "cell's metadata": edited(lambda n: n.cells[0].metadata.update(tags=["mine"])),
+    "notebook's metadata": edited(lambda n: n.metadata.update(authors=["Ada"])),
+    "run": edited(lambda n: n.cells[1].update(execution_count=1)),
+    "one space": lambda path: path.write_text(path.read_text() + " "),
+    "no notebook": lambda path: path.write_text("my notes"),
+    "binary": lambda path: path.write_bytes(b"\xff\x00"),
+    "empty": lambda path: path.write_text(""),
+    "folder": lambda path: (path.unlink(), path.mkdir(), (path / "mine.txt").write_text("x")),
+    "link": lambda path: path.rename(path.with_suffix(".bak")).exists() and path.symlink_to(path.with_suffix(".bak")),
+    "broken link": lambda path: (path.unlink(), path.symlink_to("nowhere")),
+}
+
+
+def everything(folder):
+    """Each file below a folder, by its bytes or where it links to."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_symlink() or path.is_file()]
+    return {path: path.readlink() if path.is_symlink() else path.read_bytes() for path in files}
+
+
+def run_make(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["homework", "make"])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        homework.main()
+    return stopped.value.code, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("work", WORK.values(), ids=WORK)
+def test_nobodys_work_is_overwritten(repository, monkeypatch, capsys, work):
+    assert run_make(monkeypatch, capsys)[0] == 0
     copy, teacher = repository / "homework" / "01_x.ipynb", repository / "homework" / "solutions" / "01_x.ipynb"
+    work(copy)
+    before = everything(repository)
+    code, said = run_make(monkeypatch, capsys)  # nothing has changed at the teacher's side
+    assert code == 0 and "left 01_x.ipynb: it has changes of its own, and is not out of date" in said
+    assert everything(repository) == before
     nbformat.write(source(*exercise(points=5)), teacher)
-    notebook = nbformat.read(copy, as_version=4)
-    notebook.cells[1].source = "def double(x):\n    return x + x"
-    nbformat.write(notebook, copy)
-    before = copy.read_bytes()
-    with pytest.raises(
-        homework.HomeworkError, match=r"01_x.ipynb holds somebody's work \(cell 1, double, was edited\)"
-    ):
-        homework.make()
-    assert copy.read_bytes() == before
+    before = everything(repository)
+    for _ in range(2):  # and it stays so
+        code, said = run_make(monkeypatch, capsys)
+        assert code == 1 and len(re.findall(r"^left 01_x.ipynb.* is out of date.*move it away", said, flags=re.M)) == 1
+        assert everything(repository) == before
+    copy.rename(repository / "moved")  # the remedy
+    assert run_make(monkeypatch, capsys)[0] == 0
+    assert nbformat.read(copy, as_version=4).cells[2].metadata["nbgrader"]["points"] == 5
+    assert "homework/01_x.ipynb" not in str(homework.make())
 
 
-def test_a_copy_without_a_source_goes_and_other_notebooks_stay(repository):
+def test_work_on_one_copy_does_not_keep_the_others_from_being_written(repository, monkeypatch, capsys):
+    solutions = repository / "homework" / "solutions"
+    nbformat.write(source(), solutions / "02_y.ipynb")
     homework.make()
+    WORK["one space"](repository / "homework" / "01_x.ipynb")
+    for path in solutions.glob("*.ipynb"):
+        nbformat.write(source(*exercise(points=5)), path)
+    code, said = run_make(monkeypatch, capsys)
+    assert code == 1 and "wrote notebooks/homework/02_y.ipynb" in said and "2 sources, 1 files changed" in said
+
+
+def test_a_copy_without_a_source_goes_and_other_files_stay(repository, monkeypatch, capsys):
     folder = repository / "homework"
-    (folder / "01_x.ipynb").rename(folder / "09_gone.ipynb")
-    nbformat.write(new_notebook(cells=[new_code_cell("mine = 1")]), folder / "mine.ipynb")
+    nbformat.write(source(), folder / "solutions" / "02_y.ipynb")
+    nbformat.write(source(), folder / "solutions" / "03_z.ipynb")
     homework.make()
-    assert sorted(path.name for path in folder.glob("*.ipynb")) == ["01_x.ipynb", "mine.ipynb"]
+    (folder / "solutions" / "02_y.ipynb").unlink()
+    (folder / "solutions" / "03_z.ipynb").unlink()
+    WORK["cell added, not run"](folder / "03_z.ipynb")
+    (folder / "01_x-Copy1.ipynb").write_bytes((folder / "01_x.ipynb").read_bytes())  # as Jupyter duplicates it
+    nbformat.write(new_notebook(cells=[new_code_cell("mine = 1")]), folder / "mine.ipynb")
+    (folder / "Untitled.ipynb").write_text("")
+    (folder / "notes.txt").write_text("mine")
+    before = everything(folder)
+    code, said = run_make(monkeypatch, capsys)
+    assert code == 0 and "removed notebooks/homework/02_y.ipynb" in said
+    for name in ("01_x-Copy1.ipynb", "03_z.ipynb", "Untitled.ipynb", "mine.ipynb", "notes.txt"):
+        assert f"left {name}: this command did not write it. Move it elsewhere." in said.splitlines()
+    after, record = everything(folder), folder / "solutions" / homework.RECORD
+    assert set(before) - set(after) == {folder / "02_y.ipynb"}
+    assert {path: text for path, text in after.items() if path != record} == {
+        path: text for path, text in before.items() if path in after and path != record
+    }
+
+
+def test_a_teachers_own_source_is_kept_even_under_the_name_of_a_made_one(repository, monkeypatch, capsys):
+    solutions = repository / "homework" / "solutions"
+    nbformat.write(source(), solutions / "02_week3_cells.ipynb")  # written by hand
+    path = repository / "01_x.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[1:1] = lesson().cells
+    nbformat.write(notebook, path)
+    homework.make()
+    assert (solutions / "02_week3_cells.ipynb").exists() and (repository / "homework" / "01_x_cells.ipynb").exists()
+    mine = solutions / "01_x_cells.ipynb"
+    edited(lambda made: made.cells[-1].metadata["nbgrader"].update(points=7))(mine)
+    before = mine.read_bytes()
+    code, said = run_make(monkeypatch, capsys)
+    assert code == 0 and "left solutions/01_x_cells.ipynb" in said and mine.read_bytes() == before
+    made = nbformat.read(repository / "homework" / mine.name, as_version=4)
+    assert made.cells[-1].metadata["nbgrader"]["points"] == 7  # the copy follows the source that is there
+    nbformat.write(new_notebook(cells=notebook.cells[:1] + notebook.cells[-1:]), path)  # without tags
+    assert run_make(monkeypatch, capsys)[0] == 0 and mine.read_bytes() == before
+
+
+def test_make_goes_on_without_its_record_and_after_windows_line_ends(repository, monkeypatch, capsys):
+    homework.make()
+    copy, record = repository / "homework" / "01_x.ipynb", repository / "homework" / "solutions" / homework.RECORD
+    record.unlink()
+    assert homework.make() == ([], [], False)
+    copy.write_bytes(copy.read_bytes().replace(b"\n", b"\r\n"))
+    nbformat.write(source(*exercise(points=5)), repository / "homework" / "solutions" / "01_x.ipynb")
+    assert run_make(monkeypatch, capsys)[0] == 0 and b"\r" not in copy.read_bytes()
+    record.write_text("<<<<<<< HEAD")
+    with pytest.raises(homework.HomeworkError, match=r"made.json is damaged. Delete it"):
+        homework.make()
+    for path in (repository / "homework").rglob("*.ipynb"):
+        path.unlink()
+    record.unlink()
+    with pytest.raises(homework.HomeworkError, match="There is no source in"):
+        homework.make()
+
+
+def test_a_full_disk_leaves_the_old_copy(repository, monkeypatch):
+    homework.make()
+    copy = repository / "homework" / "01_x.ipynb"
+    before = copy.read_bytes()
+    nbformat.write(source(*exercise(points=5)), repository / "homework" / "solutions" / "01_x.ipynb")
+
+    def half(path, text, encoding):
+        path.write_bytes(text.encode(encoding)[:100])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", half)
+        with pytest.raises(homework.CheckpointError, match=r"01_x.ipynb could not be written.*No space"):
+            homework.make()
+    assert copy.read_bytes() == before and len(list(copy.parent.iterdir())) == 2
+
+
+def test_a_damaged_source_stops_before_anything_is_written(repository):
+    (repository / "homework" / "solutions" / "02_y.ipynb").write_text("{")
+    before = everything(repository)
+    with pytest.raises(homework.HomeworkError, match=r"^02_y.ipynb is not a notebook .*move it away$"):
+        homework.make()
+    assert everything(repository) == before
 
 
 # --- before grading ---------------------------------------------------------------------------------------------
@@ -490,6 +640,190 @@ def test_the_command_names_file_and_remedy_and_fails(tmp_path, repository, capsy
     assert "ada/week1/01_x.ipynb: note: double was not attempted" in said
 
 
+def damaged(change):
+    """Text of a submission whose JSON was changed."""
+    content = json.loads(nbformat.writes(copy_of(source())))
+    change(content)
+    return json.dumps(content).encode()
+
+
+ODD = {  # name: (bytes of the submission, or None for none, what is said)
+    "nbgrader is null": (damaged(lambda n: n["cells"][2]["metadata"].update(nbgrader=None)),
+                         "damaged nbgrader metadata in cell 2"),
+    "nbgrader is a list": (damaged(lambda n: n["cells"][1]["metadata"].update(nbgrader=[1])),
+                           "damaged nbgrader metadata in cell 1"),
+    "grade_id is a list": (damaged(lambda n: n["cells"][1]["metadata"]["nbgrader"].update(grade_id=[1])),
+                           "damaged nbgrader metadata"),
+    "empty nbgrader": (damaged(lambda n: n["cells"][0]["metadata"].update(nbgrader={})), "cell 0 lacks 'grade'"),
+    "no JSON": (b"<html>\n<body>", "is not a notebook"),
+    "truncated": (damaged(len)[:300], "is not a notebook"),
+    "empty": (b"", "the file is empty"),
+    "Latin-1": ('{"é": 1}'.encode("latin-1"), "is not a notebook .*utf-8"),
+    "UTF-16": (damaged(len).decode().encode("utf-16"), "is not a notebook .*utf-8"),
+    "byte-order mark": (b"\xef\xbb\xbf" + damaged(len), "is not a notebook .*BOM"),
+    "a list": (b"[]", "not a notebook of format 4"),
+    "a number": (b"1", "not a notebook of format 4"),
+    "null": (b"null", "not a notebook of format 4"),
+    "other JSON": (b"{}", "not a notebook of format 4"),
+    "format 3": (damaged(lambda n: n.update(nbformat=3)), "not a notebook of format 4"),
+    "deep": (b"[" * 100_000, "not a notebook"),
+    "no metadata": (damaged(lambda n: n.pop("metadata")), "lacks metadata"),
+    "no cells": (damaged(lambda n: n.update(cells=[])), "is missing"),
+    "cell without metadata": (damaged(lambda n: n["cells"][1].pop("metadata")), "lacks metadata"),
+    "cell without text": (damaged(lambda n: n["cells"][1].pop("source")), "no text or no type in cell 1"),
+    "cell is null": (damaged(lambda n: n["cells"].insert(0, None)), "not a notebook of format 4"),
+    "missing": (None, "cannot be read .No such file"),
+    "folder": ("folder", "cannot be read .Is a directory"),
+}  # fmt: skip
+
+
+def check_two(folder, content):
+    """Check an odd submission, then an honest one; return what is said about the first."""
+    sources, odd, good = (folder / name / "week1" / "01_x.ipynb" for name in ("source", "ada", "bob"))
+    for path in (sources, odd, good):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(source(), sources)
+    nbformat.write(copy_of(source()), good)
+    if content == "folder":
+        odd.mkdir()
+    elif content is not None:
+        odd.write_bytes(content)
+    paths = [odd if content is None else odd.parent, good]
+    found = homework.check(paths, folder / "source")
+    assert list(found) == [odd, good] and found[good] == []
+    assert all("\n" not in problem for problem in found[odd])
+    return found[odd]
+
+
+@pytest.mark.parametrize(("content", "said"), ODD.values(), ids=ODD)
+def test_an_odd_submission_is_named_in_one_line_and_the_next_is_looked_at(tmp_path, capfd, content, said):
+    problems = check_two(tmp_path, content)
+    assert re.search(said, problems[0]), problems
+    assert re.search(r"\. \w+", problems[0])  # a remedy
+    assert capfd.readouterr().err == ""
+
+
+def test_what_nbgrader_reads_is_not_called_odd(tmp_path):
+    def change(notebook):
+        notebook.update(nbformat_minor=4)
+        for cell in notebook["cells"]:
+            cell.pop("id")
+            cell["metadata"]["colab"] = {"base_uri": None}
+            cell["source"] = "".join(cell["source"])
+
+    assert check_two(tmp_path, damaged(change)) == []
+
+
+def places(node, path=()):
+    """The path of each value in a JSON tree."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        yield (*path, key)
+        yield from places(value, (*path, key))
+
+
+VALID = json.loads(nbformat.writes(copy_of(source())))
+PLACES = list(places(VALID))
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=4,
+)
+DROP = object()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    return tmp_path_factory.mktemp("mutated")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(PLACES), st.just(DROP) | VALUES), min_size=1, max_size=3))
+@example([(("cells", 1, "metadata", "nbgrader"), None)])
+def test_no_change_of_a_submission_stops_the_check(shared, changes):
+    content = copies.deepcopy(VALID)
+    for place, value in changes:
+        try:
+            node = content
+            for key in place[:-1]:
+                node = node[key]
+            if value is DROP:
+                del node[place[-1]]
+            else:
+                node[place[-1]] = value
+        except (KeyError, IndexError, TypeError):
+            continue  # an earlier change took this place away
+    problems = check_two(shared, json.dumps(content).encode())
+    if len(changes) == 1 and "nbgrader" in changes[0][0] and (changes[0][1] is DROP or changes[0][0][-1] == "nbgrader"):
+        harmless = changes[0][0][-1] in ("checksum", "cell_type", "points", "task")
+        assert harmless or problems
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, len(json.dumps(VALID)) - 1), st.binary(max_size=4))
+def test_no_truncated_or_overwritten_submission_stops_the_check(shared, at, noise):
+    text = json.dumps(VALID).encode()
+    assert check_two(shared, text[:at])
+    check_two(shared, text[:at] + noise + text[at + len(noise) :])
+
+
+def test_an_assignment_is_held_against_its_own_source(tmp_path):
+    def submit(*folders):
+        path = tmp_path.joinpath("submitted", "ada", *folders, "homework.ipynb")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    weeks = {"week1": source(*exercise()), "week2": source(*exercise("triple"))}
+    for week, teacher in weeks.items():
+        (tmp_path / "source" / week).mkdir(parents=True)
+        nbformat.write(teacher, tmp_path / "source" / week / "homework.ipynb")
+        nbformat.write(copy_of(teacher), submit(week))
+    one, two = submit("week1"), submit("week2")
+    assert homework.check([tmp_path / "submitted"], tmp_path / "source") == {one: [], two: []}
+    nbformat.write(copy_of(weeks["week1"]), two)  # handed in for the wrong week
+    (problem, _) = homework.check([two], tmp_path / "source")[two]
+    assert "triple is missing" in problem
+    found = homework.check([tmp_path / "submitted"], tmp_path / "source" / "week1")  # one assignment alone
+    assert found[one] == [] and "in the folder week2, and sources of this name are in: week1" in found[two][0]
+    for lost in (submit(), submit("week3")):
+        nbformat.write(copy_of(weeks["week1"]), lost)
+        (problem,) = homework.check([lost], tmp_path / "source")[lost]
+        assert re.search(r"sources of this name are in: week1, week2. Move it to <learner>/<assignment>/", problem)
+
+
+def test_an_odd_source_is_blamed_on_the_teacher(tmp_path, capfd):
+    for content, said in [("<html>", "is not a notebook"), (damaged(lambda n: n["cells"][2]["metadata"]["nbgrader"]
+                          .pop("points")).decode(), "cell 2 is a check without points")]:  # fmt: skip
+        (tmp_path / "01_x.ipynb").write_text(content)
+        path = tmp_path / "ada" / "01_x.ipynb"
+        path.parent.mkdir(exist_ok=True)
+        nbformat.write(copy_of(source()), path)
+        (problem,) = homework.check([path], tmp_path / "01_x.ipynb")[path]
+        assert problem.startswith(f"its source {tmp_path.resolve() / '01_x.ipynb'} cannot be used") and said in problem
+
+
+def test_what_a_browser_or_a_zip_file_adds(tmp_path, repository, capsys, monkeypatch):
+    week = tmp_path / "submitted" / "ada" / "week1"
+    week.mkdir(parents=True)
+    nbformat.write(copy_of(source()), week / "01_x.ipynb.txt")
+    (week / "._01_x.ipynb").write_bytes(b"\x00\x05\x16\x07")
+    (week / ".ipynb_checkpoints").mkdir()
+    nbformat.write(copy_of(source()), week / ".ipynb_checkpoints" / "01_x-checkpoint.ipynb")
+    strange = tmp_path / "submitted" / "M\udcfcller"  # a name that is not UTF-8
+    strange.mkdir()
+    nbformat.write(copy_of(source()), strange / "01_x (1).ipynb")
+    (tmp_path / "nobody").mkdir()
+    monkeypatch.setattr(sys, "argv", ["homework", "check", str(tmp_path / "submitted"), str(tmp_path / "nobody")])
+    with pytest.raises(SystemExit) as stopped:
+        homework.main()
+    said = capsys.readouterr().out
+    assert stopped.value.code == 1 and "3 notebooks, 3 problems" in said
+    assert "01_x.ipynb.txt: no source has this name" in said and "ller/01_x (1).ipynb: no source" in said
+    assert "nobody: there is no notebook in this folder" in said
+
+
 def test_checking_nothing_is_an_error(tmp_path):
-    with pytest.raises(homework.HomeworkError, match="There is no notebook in"):
-        homework.check([tmp_path], homework.folder() / "solutions")
+    assert "there is no notebook" in homework.check([tmp_path], homework.folder() / "solutions")[tmp_path][0]
+    for missing in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(homework.HomeworkError, match="There is no notebook in"):
+            homework.check([homework.folder()], missing)
