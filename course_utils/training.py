@@ -53,9 +53,6 @@ class EpochBatches:
         batch_size: Rows in each batch; the last batch may be smaller.
         shuffle: Whether to reorder the rows in every epoch.
         seed: Seed of the order.
-
-    Raises:
-        ValueError: If there are no rows, or ``batch_size`` is less than one.
     """
 
     def __init__(self, rows: int, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> None:
@@ -106,7 +103,6 @@ def train_step(
     Args:
         model: With an accelerator, as its ``prepare`` returned it.
         batch: A batch, or several whose gradients are accumulated.
-        optimizer: Holds the weights to train.
         loss: (logits, batch) to a scalar, a mean over answers.
         clip: Largest norm of the gradient; None for no limit.
         precision: "fp32", or "bf16" to compute in bfloat16.
@@ -283,14 +279,11 @@ def one_cycle(
     """Train with AdamW and a one-cycle learning rate (Smith and Topin, 2019), one step for each batch.
 
     Args:
-        parameters: What to train.
         batches: The batches of all epochs in order, for instance row numbers.
         loss: A batch to a scalar.
         learning_rate: The highest learning rate.
         pct_start: Share of the steps with a rising learning rate.
-        weight_decay: Weight decay of AdamW.
         clip: Largest norm of the gradient; None for no limit.
-        progress: Whether to draw a progress bar.
 
     Returns:
         The loss of each step.

@@ -46,36 +46,22 @@ Questions = Callable[[Sequence[Any]], Sequence[Sequence[Question]]]  # scenes ->
 
 @dataclass(frozen=True)
 class World:
-    """A source of pictures and questions; all that is optional needs scenes.
+    """A source of pictures and questions. All that is optional needs scenes."""
 
-    Attributes:
-        name: What configurations call it.
-        splits: Names of its splits, "train" and "validation" among them. A world without "test" is for training only.
-        types: Question types.
-        load: (split, pictures) -> at most that many pictures with their questions and scenes.
-        caption: Scene -> caption.
-        rationale: (question, scene) -> the steps to the answer, "" where there is none.
-        objects: Scene -> its objects, whose names are among ``names``. With ``names`` and ``side`` it gives the
-            least-squares targets of a linear bridge.
-        names: () -> names of the objects as (in the training pictures, held out of them).
-        side: Pixels to a side of a scene, the unit of ``objects``.
-        stepping_stones: Easier questions, for training only, that replace those of ``replaced_types``.
-        replaced_types: Question types that stepping stones replace.
-        extra_questions: (scenes, question type -> how many) -> more questions about each scene, for training only.
-        late_types: Question types that are learnt late, the default of ``extra_questions``.
-        early_match_questions: More questions in which an object other than the last before the anchor fits.
-        choice_questions: More questions that offer two answers.
-    """
-
-    name: str
-    splits: Sequence[str]
-    types: Sequence[str]
-    load: Callable[[str, int], WorldData]
-    caption: Callable[[Any], str] | None = None
-    rationale: Callable[[str, Any], str] | None = None
+    name: str  # in configurations
+    splits: Sequence[str]  # "train" and "validation" among them; without "test", the world is for training only
+    types: Sequence[str]  # question types
+    load: Callable[[str, int], WorldData]  # (split, n) -> at most n pictures with their questions and scenes
+    caption: Callable[[Any], str] | None = None  # of a scene
+    rationale: Callable[[str, Any], str] | None = None  # (question, scene) -> steps to the answer, "" if there are none
+    # For the least-squares targets of a linear bridge: the objects of a scene; the names of all objects as (in the
+    # training pictures, held out of them); and the pixels to a side of a scene.
     objects: Callable[[Any], Sequence[SceneObject]] | None = None
     names: Callable[[], tuple[Sequence[str], Sequence[str]]] | None = None
     side: int = 0
+    # For training only: easier questions that replace those of some types; (scenes, type -> how many) -> more
+    # questions, by default of the types that are learnt late; more questions in which an object other than the last
+    # before the anchor fits; and more questions that offer two answers.
     stepping_stones: Questions | None = None
     replaced_types: Sequence[str] = ()
     extra_questions: Callable[[Sequence[Any], Mapping[str, int]], Sequence[Sequence[Question]]] | None = None
@@ -110,10 +96,10 @@ def world(name: str) -> World:
     return known[name]
 
 
-def by_picture(questions: Sequence[Any], pictures: int) -> list[list[Any]]:
-    """Questions that have a ``picture`` number, grouped by it; those about later pictures are dropped."""
-    grouped: list[list[Any]] = [[] for _ in range(pictures)]
-    for question in questions:
-        if question.picture < pictures:
-            grouped[question.picture].append(question)
-    return grouped
+def load_split(split: Callable[..., Any], name: str, pictures: int) -> WorldData:
+    """A ``load`` from a function ``split(name, pictures=…)`` whose data has pictures, scenes and numbered questions."""
+    data = split(name, pictures=pictures)
+    questions: list[list[Any]] = [[] for _ in data.scenes]
+    for question in data.questions:
+        questions[question.picture].append(question)
+    return WorldData(data.pictures, questions, data.scenes)

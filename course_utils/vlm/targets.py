@@ -26,10 +26,7 @@ PENALTY = 300.0  # ridge penalty of the least squares
 def shares(centres: Sequence[tuple[float, float]], sizes: Sequence[float], side: float) -> np.ndarray:
     """Share of each object that each cell shows: (objects, 16), row by row; each object's shares sum to 1.
 
-    Args:
-        centres: x and y of each object, in pixels.
-        sizes: Side of each object, in pixels.
-        side: Side of the picture, in pixels.
+    Centres (x, y) and sizes (sides) of objects and the side of the picture are in pixels.
     """
 
     def along(centre: np.ndarray, size: np.ndarray) -> np.ndarray:  # (objects, 4)
@@ -44,13 +41,7 @@ def shares(centres: Sequence[tuple[float, float]], sizes: Sequence[float], side:
 
 
 class CellTargets:
-    """Targets for the cells of a world's pictures.
-
-    Args:
-        world: A world with names and objects.
-        llm: The language model.
-        tokenizer: Its tokenizer.
-        join_layer: The layer before which pictures join.
+    """Targets for the cells of the pictures of a world with names and objects.
 
     Attributes:
         words: Names of all objects, those seen in training first.
@@ -102,15 +93,7 @@ def known_targets(
     encoded: Sequence[EncodedWorld], llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, join_layer: int,
     pictures: int = 2000,
 ) -> list[Part]:  # fmt: skip
-    """Features, scenes and targets of the worlds whose scenes and names are known.
-
-    Args:
-        encoded: Worlds to train on.
-        llm: The language model.
-        tokenizer: Its tokenizer.
-        join_layer: The layer before which pictures join.
-        pictures: At most how many of each world.
-    """
+    """Features, scenes and targets of the worlds whose scenes and names are known, at most ``pictures`` of each."""
     parts = []
     for one in encoded:
         if one.scenes is not None and (source := worlds()[one.name]).names is not None:

@@ -47,26 +47,22 @@ def read_world(name: str, split: str, pictures: int, reader: PictureReader) -> E
     return EncodedWorld(name, reader.read(data.pictures), turns, data.scenes)
 
 
-def read_vqa(
-    questions: str | Path, annotations: str | Path, folder: str | Path, reader: PictureReader,
-    pictures: int | None = None,
-) -> EncodedWorld:  # fmt: skip
-    """Read the first ``pictures`` pictures (by default all) in ``folder`` and their questions, laid out as in VQA v2.
+def read_vqa(questions: str | Path, annotations: str | Path, folder: str | Path, reader: PictureReader) -> EncodedWorld:
+    """Read the pictures in a folder and the questions about them, laid out as in VQA v2.
 
     Raises:
         FileNotFoundError: If a file or a picture is missing.
         ValueError: If a file is not in the layout of :mod:`course_utils.datasets.vqa_json`, or a picture is unreadable.
     """
     asked, files = vqa_json.load(questions, annotations, pictures_folder=folder)
-    keys = list(files)[:pictures]
-    row = {key: number for number, key in enumerate(keys)}
-    turns, annotators = [[] for _ in keys], [[] for _ in keys]
+    row = {key: number for number, key in enumerate(files)}
+    turns, annotators = [[] for _ in files], [[] for _ in files]
     for one in asked:
-        if one.picture in row:
-            turns[row[one.picture]].append(question_turn(one.question, one.answer, one.type))
-            annotators[row[one.picture]].append(one.answers)
-    batches = [keys[at : at + 50] for at in range(0, len(keys), 50)]
-    features = [reader.read(np.stack([squared(files[key], SIDE) for key in batch])) for batch in batches]
+        turns[row[one.picture]].append(question_turn(one.question, one.answer, one.type))
+        annotators[row[one.picture]].append(one.answers)
+    paths = list(files.values())
+    batches = [paths[at : at + 50] for at in range(0, len(paths), 50)]
+    features = [reader.read(np.stack([squared(path, SIDE) for path in batch])) for batch in batches]
     return EncodedWorld(Path(questions).stem, torch.cat(features), turns, annotators=annotators)
 
 
@@ -143,9 +139,10 @@ def _question_turns(questions: Sequence[Question]) -> list[Turn]:
 
 
 def squared(picture: str | Path | Image.Image | np.ndarray, side: int | None = None) -> np.ndarray:
-    """Scale a file, PIL image or array (height, width, 3) uint8 into a square with white borders: (side, side, 3) uint8.
+    """Scale a picture into a square with white borders, (side, side, 3) uint8.
 
-    By default a picture of at most 64x64 pixels, such as those of shapes, becomes 64x64, and any other 128x128.
+    ``picture`` is a file, a PIL image or an array (height, width, 3) uint8. By default ``side`` is 64 if the picture is
+    no larger, otherwise 128.
 
     Raises:
         course_utils.datasets.vqa.BadPicture: If it cannot be read.

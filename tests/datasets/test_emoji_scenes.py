@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from course_utils.datasets import emoji
 from course_utils.datasets import emoji_scenes as scenes
 from course_utils.datasets.emoji_scenes import EmojiScene, EmojiScenes, Placed
+from course_utils.datasets.emoji_scenes.scenes import FEWEST, MOST, OTHER, SIZES, beside
 
 SEEN, UNSEEN = scenes.vocabulary()
 BY_NAME = {scenes.name(one): one for one in SEEN + UNSEEN}
@@ -69,7 +70,7 @@ def oracle(question: scenes.Question, scene: EmojiScene) -> str:
     there = names(scene)
     kinds = {scenes.name(thing.emoji): scenes.kind_of(thing.emoji) for thing in scene.things}
     if found := re.fullmatch(r"how many (.+) are there\?", question.text):
-        return str(sum(kind != scenes.OTHER and scenes.KINDS[kind] == found[1] for kind in kinds.values()))
+        return str(sum(kind != OTHER and scenes.KINDS[kind] == found[1] for kind in kinds.values()))
     if found := re.fullmatch(r"what is (left of|right of|above|below) the (.+)\?", question.text):
         (anchor,) = [thing for thing in scene.things if scenes.name(thing.emoji) == found[2]]
         column, row = slot(anchor)
@@ -105,7 +106,7 @@ def test_every_answer_is_what_the_oracle_says(world):
 @given(small_worlds)
 def test_things_are_few_different_whole_and_apart(world):
     for scene in world.scenes:
-        assert scenes.FEWEST <= len(scene.things) <= scenes.MOST
+        assert FEWEST <= len(scene.things) <= MOST
         assert len({thing.emoji for thing in scene.things}) == len(scene.things)
         taken = np.zeros((scenes.SIZE, scenes.SIZE), dtype=int)
         for thing in scene.things:
@@ -132,7 +133,7 @@ def test_the_vocabulary_is_of_plain_names_without_doubles():
 def test_the_unseen_are_of_other_families_and_of_every_kind():
     families = Counter(emoji.family(one.character) for one in SEEN + UNSEEN)
     assert set(families.values()) == {1}
-    for kind in (*scenes.KINDS, scenes.OTHER):
+    for kind in (*scenes.KINDS, OTHER):
         count, held_out = (sum(scenes.kind_of(one) == kind for one in side) for side in (SEEN, UNSEEN))
         assert held_out >= 3 and held_out == -(-(count + held_out) // 5)
 
@@ -178,10 +179,10 @@ def test_what_is_beside_a_thing_is_so_by_half_a_slot():
     cat, pizza, apple = (BY_NAME[called] for called in ("cat", "pizza", "apple"))
     scene = EmojiScene((Placed(cat, 25, 25, 34), Placed(apple, 107, 17, 34), Placed(pizza, 17, 64, 34)), GROUND)
     anchor, right, below = scene.things
-    assert scenes.beside(scene, anchor, "right of") == [right]
-    assert scenes.beside(scene, anchor, "below") == [below]
-    assert scenes.beside(scene, anchor, "left of") == [] == scenes.beside(scene, anchor, "above")
-    assert scenes.beside(scene, right, "left of") == [anchor, below]
+    assert beside(scene, anchor, "right of") == [right]
+    assert beside(scene, anchor, "below") == [below]
+    assert beside(scene, anchor, "left of") == [] == beside(scene, anchor, "above")
+    assert beside(scene, right, "left of") == [anchor, below]
 
 
 # ---- Pictures
@@ -192,7 +193,7 @@ def test_every_thing_is_drawn_where_it_should_be():
     rng = random.Random(0)
     distances = []
     for one in SEEN + UNSEEN:
-        size = rng.choice(scenes.SIZES)
+        size = rng.choice(SIZES)
         picture = scenes.render(EmojiScene((Placed(one, 64, 64, size),), GROUND))
         assert picture.shape == (128, 128, 3) and picture.dtype == np.uint8
         expected = emoji.picture(one, size, GROUND).astype(int)
@@ -340,4 +341,4 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="not in the vocabulary"):
         scenes.kind_of(face)
     with pytest.raises(KeyError):
-        scenes.beside(scenes.split("train", pictures=1).scenes[0], Placed(face, 0, 0, 34), "behind")
+        beside(scenes.split("train", pictures=1).scenes[0], Placed(face, 0, 0, 34), "behind")

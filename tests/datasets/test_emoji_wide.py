@@ -6,6 +6,7 @@ import pytest
 
 from course_utils.datasets import emoji, emoji_scenes
 from course_utils.datasets.emoji_scenes import wide as emoji_wide
+from course_utils.datasets.emoji_scenes.scenes import beside
 
 DATA = emoji_wide.generate(200, seed=1)
 ASKED = [[question for question in DATA.questions if question.picture == picture] for picture in range(200)]
@@ -38,7 +39,7 @@ def test_answers_are_those_of_the_scene():
                 assert question.answer == fits.removeprefix("a ").removeprefix("an ") and len(named) == 2
             else:
                 side, _, anchor = question.text.removeprefix("what is ").rstrip("?").partition(" the ")
-                (found,) = emoji_scenes.beside(scene, names[anchor], side)
+                (found,) = beside(scene, names[anchor], side)
                 assert question.answer == emoji_scenes.name(found.emoji)
 
 

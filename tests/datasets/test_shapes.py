@@ -18,7 +18,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from course_utils.datasets import shapes
 from course_utils.datasets.shapes.questions import DISTANCE_MARGIN, Description
-from course_utils.datasets.shapes.scenes import FEWEST, MARGIN, MOST
+from course_utils.datasets.shapes.scenes import FEWEST, MARGIN, MOST, PAIRS
 
 Question, Scene, ShapesData, Thing = shapes.Question, shapes.Scene, shapes.ShapesData, shapes.Thing
 PICTURE = shapes.PICTURE
@@ -43,7 +43,7 @@ def compositional() -> ShapesData:
 
 
 small_worlds = st.builds(
-    lambda seed, pairs: shapes.generate(6, seed, pairs=pairs), st.integers(0, 2**32), st.sampled_from(shapes.PAIRS)
+    lambda seed, pairs: shapes.generate(6, seed, pairs=pairs), st.integers(0, 2**32), st.sampled_from(PAIRS)
 )
 
 

@@ -61,13 +61,15 @@ def test_what_is_asked_again_is_answered_by_the_scene_and_asked_once(scenes_seed
     for picture, (scene, asked) in enumerate(zip(data.scenes, again, strict=True)):
         assert len({question.text for question in asked}) == len(asked) <= 4
         kinds = [question.type for question in asked]
-        assert set(kinds) <= {"exist", "number"} and kinds.count("exist") <= 1 <= kinds.count("number")
+        assert set(kinds) <= {"exist", "number"} and kinds.count("exist") <= 1 and kinds.count("number") <= 3
         for question in asked:
             assert question.picture == picture and question.answer == shapes.execute(question.program, scene)
 
 
 def test_yes_and_no_are_as_frequent_when_asked_again():
-    asked = [one for some in extra_questions(shapes.split("train", pictures=300).scenes, {"exist": 3}) for one in some]
+    extra = extra_questions(shapes.split("train", pictures=300).scenes, {"exist": 3})
+    assert extra.count([]) < 3  # hardly any scene allows none
+    asked = sum(extra, [])
     assert sum(one.answer == "yes" for one in asked) / len(asked) == pytest.approx(0.5, abs=0.05)
 
 

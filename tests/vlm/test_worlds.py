@@ -49,9 +49,11 @@ def test_easy_vqa_tells_no_scenes_and_no_more_pictures_than_asked_for():
     assert all(turns for turns in world.turns)
 
 
-def test_a_world_that_is_not_there_is_named():
+def test_a_world_or_split_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="no world 'Mars'"):
         worlds.read_world("Mars", "train", 3, Reader())
+    with pytest.raises(ValueError, match="more emoji has no split 'test'; its splits are train, validation"):
+        worlds.read_world("more emoji", "test", 3, Reader())
 
 
 def test_pictures_of_all_shapes_become_squares_with_white_borders():
@@ -122,6 +124,8 @@ def test_extra_questions_of_emoji_scenes_come_after_theirs_and_easy_vqa_has_none
     for before, after in zip(world.turns, found.turns, strict=True):
         assert after[: len(before)] == before
         assert {turn.type for turn in after[len(before) :]} == {"exist", "count"}
+    elsewhere = with_training_mix(world, extra_late_questions=1, extra_questions_by_type={"distance": 3})
+    assert elsewhere.turns == found.turns  # a world without the named types asks its late ones
     easy = worlds.read_world("easy-VQA", "test", 3, Reader())
     assert with_training_mix(easy, extra_late_questions=1) is easy
 

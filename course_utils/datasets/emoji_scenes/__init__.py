@@ -15,7 +15,7 @@ are equally frequent, and an object that a question names is there about half th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -23,17 +23,11 @@ from course_utils.datasets.emoji_scenes import curriculum
 from course_utils.datasets.emoji_scenes.questions import TYPES, Maker, Question
 from course_utils.datasets.emoji_scenes.rationales import rationale
 from course_utils.datasets.emoji_scenes.scenes import (
-    FEWEST,
     KINDS,
-    MOST,
-    OTHER,
-    SIDES,
     SIZE,
-    SIZES,
     EmojiScene,
     Placed,
     asks_for,
-    beside,
     caption,
     kind_of,
     name,
@@ -42,12 +36,11 @@ from course_utils.datasets.emoji_scenes.scenes import (
     render_all,
     vocabulary,
 )
-from course_utils.datasets.world import SceneObject, World, WorldData, by_picture
+from course_utils.datasets.world import SceneObject, World, load_split
 
 __all__ = [
-    "FEWEST", "KINDS", "MOST", "OTHER", "SIDES", "SIZE", "SIZES", "SPLITS", "TYPES", "WORLD", "EmojiScene",
-    "EmojiScenes", "Placed", "Question", "asks_for", "beside", "caption", "generate", "kind_of", "name", "phrase",
-    "render", "render_all", "split", "vocabulary",
+    "KINDS", "SIZE", "SPLITS", "TYPES", "WORLD", "EmojiScene", "EmojiScenes", "Placed", "Question", "asks_for",
+    "caption", "generate", "kind_of", "name", "phrase", "render", "render_all", "split", "vocabulary",
 ]  # fmt: skip
 
 # Split -> (seed, whether at least half of the objects are held out of the other splits).
@@ -73,10 +66,10 @@ def generate(pictures: int, seed: int, *, unseen: bool = False) -> EmojiScenes:
     Args:
         pictures: Number of pictures, with one question of each of ``TYPES``.
         seed: Any whole number.
-        unseen: Whether at least half of the objects of each picture, and the objects that questions are about, are
-            unseen ones: "exist" names one; "what", "choice" and "relation" have one as their answer. The other object
-            of a "choice" is unseen in one half and seen in the other. Measure the halves separately: in the second, a
-            preference for new names would pass for knowledge.
+        unseen: Whether at least half of the objects of each picture are unseen ones, and questions are about these:
+            "exist" names one; "what", "choice" and "relation" have one as their answer. The other object of a "choice"
+            is unseen half of the time. Measure the halves separately: in the other a preference for new names would
+            pass for knowledge.
 
     Raises:
         ValueError: If ``pictures`` is less than 1.
@@ -104,25 +97,15 @@ def split(name: str, *, pictures: int) -> EmojiScenes:
     return generate(pictures, seed, unseen=unseen)
 
 
-def _load(name: str, pictures: int) -> WorldData:
-    data = split(name, pictures=pictures)
-    return WorldData(data.pictures, by_picture(data.questions, pictures), data.scenes)
-
-
-def _names() -> tuple[list[str], list[str]]:
-    seen, unseen = vocabulary()
-    return [*map(name, seen)], [*map(name, unseen)]
-
-
 WORLD = World(
     name="emoji scenes",
     splits=tuple(SPLITS),
     types=TYPES,
-    load=_load,
+    load=partial(load_split, split),
     caption=caption,
     rationale=rationale,
     objects=lambda scene: [SceneObject(name(t.emoji), t.x, t.y, t.size) for t in scene.things],
-    names=_names,
+    names=lambda: tuple([name(one) for one in side] for side in vocabulary()),
     side=SIZE,
     extra_questions=curriculum.extra_questions,
     late_types=curriculum.LATE_TYPES,

@@ -22,12 +22,7 @@ def extra_questions(
     """For each scene: is each object there, are as many others, and how many are there of three kinds.
 
     The others are seen objects, half of them of a kind that is in the picture. Of the three kinds, those in the picture
-    come first.
-
-    Args:
-        scenes: Emoji scenes.
-        types: Those of ``LATE_TYPES`` to ask; a mapping from types serves as well, however often it asks for them.
-        seed: The same seed gives the same questions.
+    come first. Only ``types`` are asked; a mapping from types serves as well, however often it asks for them.
     """
     rng = random.Random(seed)
     extra = []
@@ -39,10 +34,8 @@ def extra_questions(
         asked = [(one, "yes") for one in there] + [(one, "no") for one in {one.code: one for one in others}.values()]
         order = sorted(rng.sample(list(KINDS), len(KINDS)), key=lambda kind: kind not in kinds)
         questions = [Question(picture, "exist", asks_for(one), answer) for one, answer in asked]
-        questions += [
-            Question(picture, "count", f"how many {KINDS[kind]} are there?", str(kinds.count(kind)))
-            for kind in order[:3]
-        ]
+        for kind in order[:3]:
+            questions.append(Question(picture, "count", f"how many {KINDS[kind]} are there?", str(kinds.count(kind))))
         extra.append([one for one in questions if one.type in types])
     return extra
 
@@ -51,10 +44,6 @@ def choice_questions(scenes: Sequence[EmojiScene], seed: int = 1) -> list[list[Q
     """For each object of each scene: is it this or another, in either order?
 
     The other is a seen object that is not there, half the time of the same kind.
-
-    Args:
-        scenes: Emoji scenes.
-        seed: The same seed gives the same questions.
     """
     rng = random.Random(seed)
     choices = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,26 +40,14 @@ class Question:
     answer: str
 
 
-class Deck:
-    """Deals cards in random order, each once before any comes again: balance without a pattern."""
-
-    def __init__(self, rng: random.Random, cards: Sequence) -> None:
-        self._rng, self._cards, self._left = rng, tuple(cards), []
-
-    def deal(self) -> Any:
-        """The next card."""
-        if not self._left:
-            self._left = self._rng.sample(self._cards, len(self._cards))
-        return self._left.pop()
+def deck(rng: random.Random, cards: Sequence[Any]) -> Iterator[Any]:
+    """Cards in random order without end, each once before any comes again: balance without a pattern."""
+    while True:
+        yield from reversed(rng.sample(cards, len(cards)))
 
 
 class Maker:
-    """Draws scenes and questions, and balances the answers.
-
-    Args:
-        seed: Any whole number.
-        unseen: Whether scenes and questions are about unseen objects; see :func:`emoji_scenes.generate`.
-    """
+    """Draws scenes and questions, and balances the answers; the arguments are those of ``emoji_scenes.generate``."""
 
     def __init__(self, seed: int, unseen: bool) -> None:
         self.rng = random.Random(seed)
@@ -67,10 +55,10 @@ class Maker:
         self.things = by_kind()
         # The square root, so that the many animals are drawn more often than the few instruments, but not six times.
         self.weights = {kind: sum(map(len, sides)) ** 0.5 for kind, sides in self.things.items()}
-        self.counts = {kind: Deck(self.rng, COUNTS) for kind in KINDS}
+        self.counts = {kind: deck(self.rng, COUNTS) for kind in KINDS}
         both = [(a, b) for a in (True, False) for b in (True, False)]
-        self.exist_cards = Deck(self.rng, both)  # whether it is there; if not, whether one of its kind is
-        self.choice_cards = Deck(self.rng, [(*pair, new) for pair in both for new in (True, False)])
+        self.exist_cards = deck(self.rng, both)  # whether it is there; if not, whether one of its kind is
+        self.choice_cards = deck(self.rng, [(*pair, new) for pair in both for new in (True, False)])
         # Code -> in how many more of the questions that named it, it was there than not.
         self.exist_lead: Counter[str] = Counter()
         self.choice_lead: Counter[str] = Counter()
@@ -78,7 +66,7 @@ class Maker:
     def make(self, number: int) -> tuple[EmojiScene, list[Question]]:
         """A scene that allows every type of question, and its questions."""
         counted = self._kind([*KINDS])
-        count = self.counts[counted].deal()
+        count = next(self.counts[counted])
         relations: list[tuple[Placed, str, Placed]] = []
         while not relations:
             scene = place(self._choose(counted, count), self.rng)
@@ -89,17 +77,11 @@ class Maker:
                 if len(found := beside(scene, anchor, side)) == 1 and self._may_answer(found[0].emoji)
             ]
         there = [thing.emoji for thing in scene.things]
-        exist = self._exist(there)
+        asked = [self._exist(there), (f"how many {KINDS[counted]} are there?", str(count))]
         alone = self.rng.choice(self._alone(there))
-        choice = self._choice(there)
+        asked += [(f"what {kind_of(alone)} is there?", name(alone)), self._choice(there)]
         anchor, side, answer = self.rng.choice(relations)
-        asked = [
-            exist,
-            (f"how many {KINDS[counted]} are there?", str(count)),
-            (f"what {kind_of(alone)} is there?", name(alone)),
-            choice,
-            (f"what is {side} the {name(anchor.emoji)}?", name(answer.emoji)),
-        ]
+        asked.append((f"what is {side} the {name(anchor.emoji)}?", name(answer.emoji)))
         return scene, [Question(number, kind, *texts) for kind, texts in zip(TYPES, asked, strict=True)]
 
     def _kind(self, among: Sequence[str]) -> str:
@@ -126,31 +108,27 @@ class Maker:
         return not self.unseen or thing in self.things[kind_of(thing)][1]
 
     def _exist(self, there: list[Emoji]) -> tuple[str, str]:
-        """Question and answer."""
-        present, alike = self.exist_cards.deal()
-        if present:
-            named = self._rarest(filter(self._may_answer, there), self.exist_lead)
-        else:
-            named = self._absent(there, alike, int(self.unseen), self.exist_lead)
-        self.exist_lead[named.code] += 1 if present else -1
+        present, alike = next(self.exist_cards)
+        lead = self.exist_lead
+        named = self._rarest(there, lead) if present else self._absent(there, alike, self.unseen, lead)
+        lead[named.code] += 1 if present else -1
         return asks_for(named), "yes" if present else "no"
 
     def _choice(self, there: list[Emoji]) -> tuple[str, str]:
-        """Question and answer."""
-        first, alike, new = self.choice_cards.deal()
-        answer = self._rarest(filter(self._may_answer, there), self.choice_lead)
-        other = self._absent(there, alike, int(self.unseen and new), self.choice_lead)
+        first, alike, new = next(self.choice_cards)
+        answer = self._rarest(there, self.choice_lead)
+        other = self._absent(there, alike, self.unseen and new, self.choice_lead)
         self.choice_lead[answer.code] += 1
         self.choice_lead[other.code] -= 1
         return asks_for(*((answer, other) if first else (other, answer))), name(answer)
 
-    def _rarest(self, among: Iterable[Emoji], lead: Counter[str]) -> Emoji:
-        """The object with the smallest lead."""
-        shuffled = list(among)
+    def _rarest(self, there: list[Emoji], lead: Counter[str]) -> Emoji:
+        """The object with the smallest lead, of those that may be an answer."""
+        shuffled = [one for one in there if self._may_answer(one)]
         self.rng.shuffle(shuffled)
         return min(shuffled, key=lambda one: lead[one.code])
 
-    def _absent(self, there: list[Emoji], alike: bool, side: int, lead: Counter[str]) -> Emoji:
+    def _absent(self, there: list[Emoji], alike: bool, unseen: bool, lead: Counter[str]) -> Emoji:
         """The object with the largest lead, of some that are not there, of a kind that is or is not there."""
         present = {one.code for one in there}
         kinds_there = [kind_of(one) for one in there]
@@ -158,9 +136,9 @@ class Maker:
         candidates: list[Emoji] = []
         while len(candidates) < 8:  # enough to find one that is due, few enough to leave it to chance
             kind = self.rng.choice(kinds) if alike else self._kind(kinds)
-            one = self.rng.choice(self.things[kind][side])
+            one = self.rng.choice(self.things[kind][unseen])
             if one.code not in present:
                 candidates.append(one)
-            elif present.issuperset(same.code for kind in kinds for same in self.things[kind][side]):
+            elif present.issuperset(same.code for kind in kinds for same in self.things[kind][unseen]):
                 kinds = [*self.things]  # all objects of these kinds are in the picture: take any kind
         return max(candidates, key=lambda one: lead[one.code])

@@ -22,13 +22,9 @@ APART = SLOT // 2  # pixels by which an object is left of, right of, above or be
 SIDES = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}  # steps in x and y
 # Kind -> its plural. Only kinds on whose members everybody agrees; fruit and vegetables are foods, not plants.
 KINDS = {
-    "animal": "animals",
-    "plant": "plants",
-    "food": "foods",
-    "vehicle": "vehicles",
-    "building": "buildings",
+    "animal": "animals", "plant": "plants", "food": "foods", "vehicle": "vehicles", "building": "buildings",
     "musical instrument": "musical instruments",
-}
+}  # fmt: skip
 OTHER = ""  # the kind of all other objects; no question asks for it
 HELD_OUT = 5  # one in so many of each kind is unseen, rounded up
 
@@ -84,9 +80,6 @@ class EmojiScene:
     background: tuple[int, int, int]
 
 
-# --- objects and their names ------------------------------------------------------------------------------------
-
-
 @cache
 def by_kind() -> dict[str, tuple[tuple[Emoji, ...], tuple[Emoji, ...]]]:
     """Kind -> its (seen, unseen) emoji."""
@@ -106,9 +99,7 @@ def _kinds() -> dict[str, str]:
 
 
 def vocabulary() -> tuple[list[Emoji], list[Emoji]]:
-    """The objects of the scenes as (seen, unseen), by kind and always in the same order.
-
-    About a fifth of each kind is unseen. No two are of one :func:`course_utils.datasets.emoji.family`.
+    """The objects of the scenes as (seen, unseen), by kind and always in the same order; no two are of one family.
 
     Raises:
         course_utils.assets.AssetError: If the pictures are not in the cache and cannot be fetched.
@@ -142,9 +133,6 @@ def asks_for(*things: Emoji) -> str:
     """The question whether an object is there, or which of several: "is there a cat?", "are there grapes or a cat?"."""
     verb = "are" if name(things[0]) in _PLURAL else "is"
     return f"{verb} there {' or '.join(map(phrase, things))}?"
-
-
-# --- pictures and captions --------------------------------------------------------------------------------------
 
 
 def render(scene: EmojiScene) -> np.ndarray:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 
 from course_utils.datasets import emoji, emoji_scenes
 from course_utils.datasets.emoji import Emoji
 from course_utils.datasets.emoji_scenes import EmojiScenes, Question
 from course_utils.datasets.emoji_scenes.scenes import FEWEST, MOST, SIDES, EmojiScene, asks_for, beside, name, place
-from course_utils.datasets.world import World, WorldData, by_picture
+from course_utils.datasets.world import World, load_split
 
 SPLITS = {"train": 1, "validation": 2}  # split -> seed; both show the same objects
 TYPES = ("exist", "choice", "relation")
@@ -68,11 +68,7 @@ def generate(pictures: int, seed: int) -> EmojiScenes:
 
     Is it there; is it this or an absent one, in either order; and, where just one object stands on a side of another,
     which one. As many absent objects: is it there. Absent objects are of the vocabulary or seen in :mod:`emoji_scenes`,
-    and share no word with those in the scene: no dog beside a dog's face.
-
-    Args:
-        pictures: Number of pictures.
-        seed: The same seed gives the same data; more pictures begin with the same pictures.
+    and share no word with those in the scene: no dog beside a dog's face. More pictures begin with the same pictures.
 
     Raises:
         ValueError: If ``pictures`` is less than 1.
@@ -116,9 +112,4 @@ def _ask(scene: EmojiScene, absent: Sequence[Emoji], picture: int, rng: random.R
     return [Question(picture, *one) for one in asked]
 
 
-def _load(name: str, pictures: int) -> WorldData:
-    data = split(name, pictures=pictures)
-    return WorldData(data.pictures, by_picture(data.questions, pictures), data.scenes)
-
-
-WORLD = World(name="more emoji", splits=tuple(SPLITS), types=TYPES, load=_load, caption=emoji_scenes.caption)
+WORLD = World("more emoji", tuple(SPLITS), TYPES, partial(load_split, split), caption=emoji_scenes.caption)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import gc
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 
 import numpy as np
@@ -34,9 +34,7 @@ from course_utils.datasets.shapes.questions import (
 from course_utils.datasets.shapes.rationales import rationale
 from course_utils.datasets.shapes.scenes import (
     COLOURS,
-    GRID,
     HELD_OUT,
-    PAIRS,
     PICTURE,
     SHAPES,
     SIZES,
@@ -48,12 +46,12 @@ from course_utils.datasets.shapes.scenes import (
     render,
     render_all,
 )
-from course_utils.datasets.world import SceneObject, World, WorldData, by_picture
+from course_utils.datasets.world import SceneObject, World, load_split
 
 __all__ = [
-    "ANSWERS", "COLOURS", "GRID", "HELD_OUT", "PAIRS", "PICTURE", "RELATIONAL_TYPES", "SHAPES", "SIZES", "SPLITS",
-    "TYPES", "WORLD", "Description", "Program", "Question", "Scene", "ShapesData", "Thing", "caption", "cell_labels",
-    "execute", "generate", "parse", "render", "render_all", "split",
+    "ANSWERS", "COLOURS", "HELD_OUT", "PICTURE", "RELATIONAL_TYPES", "SHAPES", "SIZES", "SPLITS", "TYPES", "WORLD",
+    "Description", "Program", "Question", "Scene", "ShapesData", "Thing", "caption", "cell_labels", "execute",
+    "generate", "parse", "render", "render_all", "split",
 ]  # fmt: skip
 
 # Split -> (seed, colour-shape pairs). Only "compositional" shows pairs that the others hold out.
@@ -92,7 +90,7 @@ def generate(pictures: int, seed: int, *, pairs: str = "all") -> ShapesData:
     candidates = draw_scenes(np.random.Generator(np.random.PCG64([seed, 0])), pairs)
     balance = Balance(Chance(np.random.Generator(np.random.PCG64([seed, 1]))))
     was_on = gc.isenabled()
-    gc.disable()  # so many new questions would make it traverse all of torch, again and again
+    gc.disable()  # with so many new objects it would traverse all of torch again and again
     try:
         while len(scenes) < pictures:
             scene = next(candidates)
@@ -117,11 +115,6 @@ def split(name: str, *, pictures: int) -> ShapesData:
     return generate(pictures, seed, pairs=pairs)
 
 
-def _load(name: str, pictures: int) -> WorldData:
-    data = split(name, pictures=pictures)
-    return WorldData(data.pictures, by_picture(data.questions, pictures), data.scenes)
-
-
 def _objects(scene: Scene) -> list[SceneObject]:
     return [SceneObject(f"{t.size} {t.colour} {t.shape}", t.x, t.y, 2 * SIZES[t.size] + 1) for t in scene.things]
 
@@ -130,7 +123,7 @@ WORLD = World(
     name="shapes",
     splits=tuple(SPLITS),
     types=TYPES,
-    load=_load,
+    load=partial(load_split, split),
     rationale=rationale,
     objects=_objects,
     names=lambda: ([" ".join(words) for words in product(SIZES, COLOURS, SHAPES)], []),

@@ -38,10 +38,6 @@ def stepping_stones(scenes: Sequence[Scene], seed: int = 1) -> list[list[Questio
     The target matches one object in that direction and at least one elsewhere, so the answer depends on the direction.
     24,000 scenes take about 3 s.
 
-    Args:
-        scenes: Scenes of shapes.
-        seed: The same seed gives the same questions.
-
     Raises:
         ValueError: If a scene has no such question.
     """
@@ -50,13 +46,7 @@ def stepping_stones(scenes: Sequence[Scene], seed: int = 1) -> list[list[Questio
 
 
 def extra_questions(scenes: Sequence[Scene], times: Mapping[str, int], seed: int = 1) -> list[list[Question]]:
-    """More questions of some types about each scene, without repetition.
-
-    Args:
-        scenes: Scenes of shapes.
-        times: Question type -> at most how many questions.
-        seed: The same seed gives the same questions.
-    """
+    """More questions about each scene without repetition, at most ``times[type]`` of each type."""
     rounds = range(max(times.values(), default=0))
     balance = Balance(Chance(np.random.Generator(np.random.PCG64([seed, 3]))))
     extra = []
@@ -71,10 +61,6 @@ def early_match_questions(scenes: Sequence[Scene], seed: int = 1) -> list[list[Q
 
     In the splits the answer "yes" always has a match next to the anchor, so a model may scan towards the anchor and
     remember only the last step. Here an earlier object matches and the last one does not. 24,000 scenes take about 2 s.
-
-    Args:
-        scenes: Scenes of shapes.
-        seed: The same seed gives the same questions.
     """
     chance = Chance(np.random.Generator(np.random.PCG64([seed, 4])))
     return [_early_match(scene, picture, chance) for picture, scene in enumerate(scenes)]

@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, permutations
 from math import sqrt
 from typing import NamedTuple, TypeVar
@@ -35,11 +36,8 @@ class Description(NamedTuple):
 
     def matches(self, thing: Thing) -> bool:
         """Whether the object has every attribute that is given."""
-        return (
-            (self.shape is None or self.shape == thing.shape)
-            and (self.colour is None or self.colour == thing.colour)
-            and (self.size is None or self.size == thing.size)
-        )
+        size, colour, shape = self
+        return shape in (None, thing.shape) and colour in (None, thing.colour) and size in (None, thing.size)
 
 
 THING = Description()
@@ -49,18 +47,14 @@ THING = Description()
 class Program:
     """A question as a program: find the anchor, follow the relation, keep what matches the target, then query.
 
-    Attributes:
-        query: "exist", "count", "colour" or "shape" of the target; "more" or "fewer" of the target than of the
-            anchor; or "verify" that the target stands in the relation to the anchor.
-        target: What is asked about.
-        relation: One of ``DIRECTIONS`` or ``DISTANCES``, or None.
-        anchor: The one object that the relation starts from, or None.
+    The query is "exist", "count", "colour" or "shape" of the target; "more" or "fewer" of the target than of the
+    anchor; or "verify" that the target stands in the relation to the anchor.
     """
 
     query: str
     target: Description
-    relation: str | None = None
-    anchor: Description | None = None
+    relation: str | None = None  # one of ``DIRECTIONS`` or ``DISTANCES``
+    anchor: Description | None = None  # the one object that the relation starts from
 
     def __str__(self) -> str:
         where = f" {self.relation} the {self.anchor}" if self.relation else ""
@@ -96,21 +90,17 @@ def execute(program: Program, scene: Scene) -> str:
     query, target, anchor = program.query, program.target, program.anchor
     if query in ("more", "fewer"):
         difference = len(_matching(target, scene.things)) - len(_matching(anchor, scene.things))
-        return _yes(difference > 0 if query == "more" else difference < 0)
+        return "yes" if (difference > 0 if query == "more" else difference < 0) else "no"
     things = scene.things if query == "verify" else _matching(target, scene.things)
     if program.relation:
         things = _related(things, program.relation, _only(anchor, scene.things))
     if query == "exist":
-        return _yes(len(things) > 0)
+        return "yes" if things else "no"
     if query == "count":
         return str(len(things))
     if query == "verify":
-        return _yes(_only(target, scene.things) in things)
+        return "yes" if _only(target, scene.things) in things else "no"
     return getattr(_only(target, things), query)
-
-
-def _yes(truth: bool) -> str:
-    return "yes" if truth else "no"
 
 
 def _matching(description: Description, things: tuple[Thing, ...]) -> tuple[Thing, ...]:
@@ -127,11 +117,8 @@ def _only(description: Description, things: tuple[Thing, ...]) -> Thing:
 
 def position(thing: Thing, direction: str) -> int:
     """A coordinate of the object that is smaller the further it lies in the direction."""
-    if direction == "left of":
-        return thing.x
-    if direction == "right of":
-        return -thing.x
-    return thing.y if direction == "above" else -thing.y
+    coordinate = thing.x if direction in ("left of", "right of") else thing.y
+    return coordinate if direction in ("left of", "above") else -coordinate
 
 
 def distance(a: Thing, b: Thing) -> float:
@@ -161,12 +148,10 @@ _FORMS = {
     "attribute": rf"what (?P<query>colour|shape) is the {_TARGET}(?: {_RELATION})?",
 }
 _EXAMPLES = (
-    "is there a star left of the red circle",
-    "how many things are above the red circle",
-    "is the red circle below the star",
-    "are there more circles than stars",
+    "is there a star left of the red circle", "how many things are above the red circle",
+    "is the red circle below the star", "are there more circles than stars",
     "what colour is the thing nearest to the red circle",
-)
+)  # fmt: skip
 _WORDS = {word for words in (*_EXAMPLES, *DIRECTIONS, *DISTANCES) for word in words.split()}
 _WORDS |= {"an", "how", "there", "fewer", "shape", *SIZES, *COLOURS, *SHAPES}
 
@@ -184,15 +169,14 @@ def parse(text: str) -> Program:
     for form, pattern in _FORMS.items():
         if found := re.fullmatch(pattern, " ".join(words)):
             parts = found.groupdict()
-            anchor = _describe(parts["anchor"]) if parts["anchor"] else None
-            return Program(parts.get("query", form), _describe(parts["target"]), parts.get("relation"), anchor)
+            target, anchor = (_describe(parts[part].split()) if parts[part] else None for part in ("target", "anchor"))
+            return Program(parts.get("query", form), target, parts.get("relation"), anchor)
     raise ValueError(f"cannot read {text!r}; questions look like: {'; '.join(_EXAMPLES)}")
 
 
-def _describe(name: str) -> Description:
-    """The description in a name such as "large red circle"."""
-    words = set(name.split())
-    return Description(*(next(iter(words & set(values)), None) for values in (SIZES, COLOURS, SHAPES)))
+def _describe(words: Sequence[str]) -> Description:
+    """The description in words such as "large", "red" and "circle"."""
+    return Description(*(next((word for word in words if word in values), None) for values in (SIZES, COLOURS, SHAPES)))
 
 
 class Chance:
@@ -226,9 +210,7 @@ class View(NamedTuple):
 Offer = dict[str, list[tuple]]
 Template = Callable[[View], Offer]
 TRIES = 20  # draws before a template gives up on a scene
-ONE_WORD = {size: Description(size=size) for size in SIZES}
-ONE_WORD |= {colour: Description(colour=colour) for colour in COLOURS}
-ONE_WORD |= {shape: Description(shape=shape) for shape in SHAPES}
+ONE_WORD = {word: _describe([word]) for word in (*SIZES, *COLOURS, *SHAPES)}
 
 
 def _exist(view: View, first: str, second: str) -> Offer:
@@ -239,7 +221,7 @@ def _exist(view: View, first: str, second: str) -> Offer:
         mixed = view.chance.one(pairs)[0], view.chance.one(pairs)[1]
         # Both or neither are held out: otherwise an unseen pair would give the answer away.
         if mixed not in pairs and (mixed in HELD_OUT) == (real in HELD_OUT):
-            return {"yes": [("exist", _both(*real))], "no": [("exist", _both(*mixed))]}
+            return {"yes": [("exist", _describe(real))], "no": [("exist", _describe(mixed))]}
     return {}
 
 
@@ -270,9 +252,10 @@ def _compare(view: View) -> Offer:
     if not uneven:
         return {}
     many, few = (ONE_WORD[shape] for shape in view.chance.one(uneven))
-    more, fewer = ("more", many, None, few), ("fewer", few, None, many)
-    not_more, not_fewer = ("more", few, None, many), ("fewer", many, None, few)
-    return {"yes": [more, fewer], "no": [not_more, not_fewer]}
+    return {
+        "yes": [("more", many, None, few), ("fewer", few, None, many)],
+        "no": [("more", few, None, many), ("fewer", many, None, few)],
+    }
 
 
 def _across(view: View, query: str, targets: list[Description]) -> Offer:
@@ -328,11 +311,6 @@ def _nearest(view: View, query: str) -> Offer:
     return max(offers, key=len) if max(map(len, offers)) == 2 else {}
 
 
-def _both(first: str, second: str) -> Description:
-    """A description by two attributes."""
-    return Description(*(a or b for a, b in zip(ONE_WORD[first], ONE_WORD[second], strict=True)))
-
-
 def _kinds(view: View, attribute: str, *, least: int = 1) -> list[Description]:
     """Descriptions by one attribute that fit at least ``least`` objects."""
     values = [getattr(thing, attribute) for thing in view.things]
@@ -351,12 +329,11 @@ def distinct_names(things: tuple[Thing, ...], colour: bool, shape: bool) -> list
 
 TEMPLATES: dict[str, dict[str, Template]] = {  # type -> name -> template
     "exist": {
-        "exist colour shape": lambda view: _exist(view, "colour", "shape"),
-        "exist size shape": lambda view: _exist(view, "size", "shape"),
-        "exist size colour": lambda view: _exist(view, "size", "colour"),
+        f"exist {first} {second}": partial(_exist, first=first, second=second)
+        for first, second in (("colour", "shape"), ("size", "shape"), ("size", "colour"))
     },
-    "colour": {"colour": lambda view: _attribute(view, "colour")},
-    "shape": {"shape": lambda view: _attribute(view, "shape")},
+    "colour": {"colour": partial(_attribute, query="colour")},
+    "shape": {"shape": partial(_attribute, query="shape")},
     "number": {
         "count shape": lambda view: _count(view, "shape", SHAPES, range(4)),
         "count colour": lambda view: _count(view, "colour", COLOURS, range(3)),
@@ -372,10 +349,7 @@ TEMPLATES: dict[str, dict[str, Template]] = {  # type -> name -> template
         "count-relation shape": lambda view: _count_across(view, _kinds(view, "shape", least=2), most=2),
     },
     "verify-relation": {"verify-relation": lambda view: _across(view, "verify", view.names)},
-    "distance": {
-        "distance colour": lambda view: _nearest(view, "colour"),
-        "distance shape": lambda view: _nearest(view, "shape"),
-    },
+    "distance": {f"distance {query}": partial(_nearest, query=query) for query in ("colour", "shape")},
 }
 TYPES = tuple(TEMPLATES)
 RELATIONAL_TYPES = TYPES[4:]

@@ -10,14 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from course_utils.datasets.shapes.questions import (
-    DISTANCES,
-    Description,
-    distance,
-    execute,
-    parse,
-    position,
-)
+from course_utils.datasets.shapes.questions import DISTANCES, Description, distance, execute, parse, position
 from course_utils.datasets.shapes.scenes import Scene, Thing
 
 NOTHING = "none"

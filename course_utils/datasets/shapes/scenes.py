@@ -22,15 +22,9 @@ MARGIN = 5  # pixels by which any two objects differ, in x and in y
 SHAPES = ("circle", "square", "triangle", "star")
 # Okabe and Ito's palette for all kinds of colour vision (2008), with light and dark further apart.
 COLOURS = {
-    "red": (190, 25, 30),
-    "green": (0, 145, 95),
-    "blue": (25, 75, 215),
-    "yellow": (245, 220, 35),
-    "orange": (240, 130, 20),
-    "cyan": (60, 190, 240),
-    "pink": (245, 155, 205),
-    "black": (20, 20, 20),
-}
+    "red": (190, 25, 30), "green": (0, 145, 95), "blue": (25, 75, 215), "yellow": (245, 220, 35),
+    "orange": (240, 130, 20), "cyan": (60, 190, 240), "pink": (245, 155, 205), "black": (20, 20, 20),
+}  # fmt: skip
 SIZES = {"small": 3, "large": 5}  # pixels from the centre to the edge of the sprite
 # Colour-shape pairs of the compositional split, as in CLEVR's CoGenT (Johnson et al., 2017). Each colour lacks one
 # shape and each shape two colours, so no colour or shape is rarer than another.
@@ -67,6 +61,7 @@ def render_all(scenes: Sequence[Scene]) -> np.ndarray:
     backgrounds = np.array([scene.background for scene in scenes], dtype=np.uint8).reshape(-1, 3)
     one_row = np.tile(backgrounds, PICTURE)  # (n, 64 * 3): copying rows is faster than copying pixels
     pictures = np.repeat(one_row[:, None], PICTURE, axis=1).reshape(-1, PICTURE, PICTURE, 3)
+    cover = np.arange(17)[:, None]  # in sixteenths
     alike: dict[tuple[str, str], list[tuple[int, Thing]]] = {}
     for i, scene in enumerate(scenes):
         for thing in scene.things:
@@ -74,21 +69,15 @@ def render_all(scenes: Sequence[Scene]) -> np.ndarray:
     for (shape, size), group in alike.items():
         index = np.array([i for i, _ in group])
         colours = np.array([COLOURS[thing.colour] for _, thing in group])
+        # Rows of the flat (n * 64 * 64, 3) pixels.
         centres = (index * PICTURE + [thing.y for _, thing in group]) * PICTURE + [thing.x for _, thing in group]
-        _paste(pictures.reshape(-1, 3), _sprite(shape, SIZES[size]), centres, colours, backgrounds[index])
+        radius = SIZES[size]
+        sprite = _sprite(shape, radius)
+        dy, dx = np.nonzero(sprite)
+        where = centres[:, None] + (dy - radius) * PICTURE + dx - radius  # (objects, sprite pixels)
+        ramp = (backgrounds[index, None].astype(int) * (16 - cover) + colours[:, None] * cover + 8) // 16
+        pictures.reshape(-1, 3)[where] = ramp.astype(np.uint8)[:, sprite[dy, dx]]
     return pictures
-
-
-def _paste(
-    pixels: np.ndarray, sprite: np.ndarray, centres: np.ndarray, colours: np.ndarray, backgrounds: np.ndarray
-) -> None:
-    """Draw one sprite at many ``centres`` (k,), given as row numbers of ``pixels`` (n, 3)."""
-    dy, dx = np.nonzero(sprite)
-    radius = len(sprite) // 2
-    where = centres[:, None] + (dy - radius) * PICTURE + dx - radius  # (k, sprite pixels)
-    cover = np.arange(17)[:, None]  # in sixteenths
-    ramp = (backgrounds[:, None].astype(int) * (16 - cover) + colours[:, None] * cover + 8) // 16
-    pixels[where] = ramp.astype(np.uint8)[:, sprite[dy, dx]]
 
 
 # A five-pointed star is where at least four of five half-planes meet; these are their directions times 1000.
@@ -134,20 +123,19 @@ def cell_labels(scene: Scene) -> dict[str, np.ndarray]:
 
 
 def draw_scenes(rng: np.random.Generator, pairs: str) -> Iterator[Scene]:
-    """Random scenes without end. No two objects of a scene share size, colour and shape.
-
-    Args:
-        rng: Source of randomness.
-        pairs: One of ``PAIRS``: "all" colour-shape pairs, the "seen" ones that are not held out, or "unseen": about
-            half of the objects, and at least one in a picture, are of a held-out pair.
-    """
+    """Random scenes without end; no two objects of a scene share size, colour and shape. ``pairs`` as in `generate`."""
     palette = _palette(pairs)
-    sizes, colours = tuple(SIZES), tuple(COLOURS)
+    sizes, colours, reach = tuple(SIZES), tuple(COLOURS), max(SIZES.values())
     block = 1024  # fixed, so that more pictures from the same seed begin with the same pictures
     while True:
-        columns, rows, apart = _places(rng, block)
+        # Cells share no row or column, like peaceful rooks; scenes with objects in diagonally adjacent cells, which
+        # could still touch, are dropped.
+        places = [np.argsort(rng.random((block, GRID)), axis=1)[:, :MOST] for _ in "xy"]  # (block, MOST) each
+        close = [abs(cells[:, :, None] - cells[:, None, :]) == 1 for cells in places]
+        apart = ~(close[0] & close[1]).any(axis=(1, 2))
         count = rng.integers(FEWEST, MOST + 1, block)
-        x, y = (_jitter(rng, cells) for cells in (columns, rows))
+        centres = [cells * CELL + rng.integers(2, 6, cells.shape) for cells in places]
+        x, y = np.clip(centres, reach, PICTURE - 1 - reach)  # the largest sprite stays within the picture
         shape = rng.integers(0, len(SHAPES), (block, MOST))
         colour = palette[shape, rng.integers(0, palette.shape[1], (block, MOST))]
         # Each picture has its own share of large objects, so that every count of them is equally frequent.
@@ -166,23 +154,9 @@ def _palette(pairs: str) -> np.ndarray:
     """Numbers of the colours that each shape is drawn from, (shapes, choices); a repeated one is more frequent."""
     if pairs not in PAIRS:
         raise ValueError(f"pairs is {pairs!r}; it must be one of {', '.join(PAIRS)}")
-    held_out = [[i for i, c in enumerate(COLOURS) if (c, shape) in HELD_OUT] for shape in SHAPES]
-    seen = [[i for i, c in enumerate(COLOURS) if (c, shape) not in HELD_OUT] for shape in SHAPES]
-    held_out_share = {"all": 1, "seen": 0, "unseen": 3}[pairs]  # six colours seen, two held out: 3 makes half
-    return np.array([a + held_out_share * b for a, b in zip(seen, held_out, strict=True)])
-
-
-def _places(rng: np.random.Generator, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Columns and rows of cells, (block, MOST) each, and which scenes have no two objects that could touch, (block,).
-
-    Cells share no row or column, like peaceful rooks; objects in diagonally adjacent cells could still touch.
-    """
-    columns, rows = (np.argsort(rng.random((block, GRID)), axis=1)[:, :MOST] for _ in range(2))
-    corner = [abs(cells[:, :, None] - cells[:, None, :]) == 1 for cells in (columns, rows)]
-    return columns, rows, ~(corner[0] & corner[1]).any(axis=(1, 2))
-
-
-def _jitter(rng: np.random.Generator, cells: np.ndarray) -> np.ndarray:
-    """A random pixel within each cell, far enough from the border for the largest sprite."""
-    largest = max(SIZES.values())
-    return np.clip(cells * CELL + rng.integers(2, 6, cells.shape), largest, PICTURE - 1 - largest)
+    seen, held_out = (
+        [[i for i, c in enumerate(COLOURS) if ((c, shape) in HELD_OUT) == out] for shape in SHAPES]
+        for out in (False, True)
+    )
+    repeats = {"all": 1, "seen": 0, "unseen": 3}[pairs]  # six colours seen, two held out: 3 makes half
+    return np.array([a + repeats * b for a, b in zip(seen, held_out, strict=True)])
