@@ -15,10 +15,10 @@ COLAB_PYTHON ?= python3.13
 NOTEBOOKS ?= notebooks/
 REPO ?=
 
-# As course_utils/__init__.py does, for programs that import torch first: OpenMP threads that wait give up their cores
-# sooner. Your own setting is kept.
-ifndef OMP_WAIT_POLICY
-export GOMP_SPINCOUNT ?= 1000
+# As course_utils/__init__.py does on Linux, for programs that import torch first: OpenMP threads that wait give up
+# their cores sooner. Your own setting is kept.
+ifeq ($(shell uname -s)$(OMP_WAIT_POLICY),Linux)
+export GOMP_SPINCOUNT ?= 10000
 endif
 
 .DEFAULT_GOAL := help
