@@ -35,6 +35,7 @@ from course_utils.trackers import NoTracker, Tracker
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+PRECISIONS = ("fp32", "bf16")
 IGNORE = -100  # target that the loss leaves out: the model cannot give this answer; torch's own default
 Loss = Callable[[torch.Tensor, dict], torch.Tensor]  # (logits, batch) -> scalar
 Validation = Callable[[nn.Module], tuple[float, dict[str, float]]]
@@ -98,42 +99,64 @@ def train_step(
 ) -> float:  # fmt: skip
     """Take one optimiser step and return the loss before it.
 
-    Several batches, and the batches of several processes, count as one large batch: each answer weighs the same.
+    Several batches, and the batches of several processes, count as one large batch: each answer weighs the same. If
+    the model can give none of the answers, the weights stay as they are and the loss is 0.
 
     Args:
         model: With an accelerator, as its ``prepare`` returned it.
         batch: A batch, or several whose gradients are accumulated.
-        loss: (logits, batch) to a scalar, a mean over answers.
+        loss: (logits, batch) to a scalar, a mean over the answers that are not ``IGNORE``.
         clip: Largest norm of the gradient; None for no limit.
         precision: "fp32", or "bf16" to compute in bfloat16.
         accelerator: For a run on several processes.
 
     Raises:
-        NonFiniteLoss: If the loss is NaN or infinite. The weights are left unchanged.
+        NonFiniteLoss: If the loss or its gradient is NaN or infinite. The weights are left unchanged.
     """
     batches = [batch] if isinstance(batch, dict) else batch
     processes = accelerator.num_processes if accelerator is not None else 1
     counts = [int((one["answers"] != IGNORE).sum()) for one in batches]
     total = _sum_over_processes(sum(counts), model, accelerator)
     optimizer.zero_grad()
-    value = 0.0
+    if not total:
+        return 0.0
+    value, suspects = 0.0, []
     for step, (one, count) in enumerate(zip(batches, counts, strict=True), start=1):
         exchange = accelerator is None or step == len(batches)  # processes exchange gradients in the last backward
         with contextlib.nullcontext() if exchange else accelerator.no_sync(model):
             with autocast(one, precision):
                 logits = model(one)
-                # Times the number of processes, since gradients are averaged over them.
-                weight = processes * count / total if total else 1.0
-                part = loss(logits, one) * weight if weight else logits.sum() * 0.0
+                # Times the number of processes, since gradients are averaged over them. Without an answer, a gradient
+                # of zero: other processes wait for it.
+                part = loss(logits, one) * (processes * count / total) if count else logits.nan_to_num(0, 0).sum() * 0.0
             part.backward()  # at once, so that only one batch is in memory
         value += part.item()
+        if not math.isfinite(part.item()):
+            suspects += _suspects(logits, one)
     value = _sum_over_processes(value, model, accelerator) / processes  # the same everywhere: all stop, or none
-    if not math.isfinite(value):
-        raise NonFiniteLoss(value, batches[0])
-    if clip is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), clip)
-    optimizer.step()
+    try:
+        _descend(value, list(model.parameters()), optimizer, clip)
+    except NonFiniteLoss as error:
+        error.questions = suspects or [name for one in batches for name in one.get("question_ids", [])]
+        if processes > 1:
+            error.questions = gather_object(error.questions)
+        raise
     return value
+
+
+def _descend(value: float, weights: Sequence[nn.Parameter], optimizer, clip: float | None) -> None:
+    """Clip the gradient and take the step, if the gradient and the ``value`` of the loss are finite."""
+    norm = nn.utils.clip_grad_norm_(weights, math.inf if clip is None else clip).item()
+    for what, number in (("loss", value), ("gradient", norm)):
+        if not math.isfinite(number):
+            raise NonFiniteLoss(what, number)
+    optimizer.step()
+
+
+def _suspects(logits: torch.Tensor, batch: dict) -> list:
+    """Ids of the questions whose scores are NaN or infinite; without such scores, of all questions."""
+    ids, wrong = list(batch.get("question_ids", [])), ~(logits < math.inf).all(dim=-1)  # -inf rules an answer out
+    return list(itertools.compress(ids, wrong)) if len(ids) == len(wrong) and wrong.any() else ids
 
 
 def _sum_over_processes(value: float, model: nn.Module, accelerator: Accelerator | None) -> float:
@@ -143,23 +166,25 @@ def _sum_over_processes(value: float, model: nn.Module, accelerator: Accelerator
 
 
 class NonFiniteLoss(RuntimeError):
-    """The loss became NaN or infinite."""
+    """The loss, its gradient or the answer scores became NaN or infinite, at a step and on some ``questions``."""
 
-    def __init__(self, value: float, batch: dict, step: int | None = None) -> None:
-        self.value, self.batch = value, batch
-        ids = list(batch.get("question_ids", []))
-        shown = ", ".join(map(str, ids[:8])) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
-        where = f" at step {step}" if step is not None else ""
-        super().__init__(
-            f"The loss became {value}{where}, on questions {shown or 'without ids'}. Try a lower learning rate or a "
-            "smaller clip, and check these pictures and answers."
+    def __init__(self, what: str, value: float, questions: Sequence = (), step: str = "") -> None:
+        super().__init__(what, value)
+        self.questions, self.step = list(questions), step
+
+    def __str__(self) -> str:
+        shown = ", ".join(map(str, self.questions[:8]))
+        more = f" and {len(self.questions) - 8} more" if len(self.questions) > 8 else ""
+        where = f", on questions {shown}{more}" if shown else ""
+        what, value = self.args
+        return (
+            f"The {what} became {value}{self.step}{where}. Check these pictures and answers, or try a lower learning "
+            "rate or a smaller clip."
         )
 
 
 def autocast(batch: dict, precision: str) -> contextlib.AbstractContextManager:
     """Compute in bfloat16 where ``precision`` is "bf16"; weights and loss stay in float32."""
-    if precision not in ("fp32", "bf16"):
-        raise ValueError(f'precision is "fp32" or "bf16", not {precision!r}.')
     tensor = next(value for value in batch.values() if torch.is_tensor(value))
     return torch.autocast(tensor.device.type, torch.bfloat16, enabled=precision == "bf16")
 
@@ -212,9 +237,12 @@ def evaluate(model: nn.Module, loader: Iterable[dict], answers: Sequence[str]) -
         answers: The answer behind each index.
 
     Raises:
-        ValueError: If the loader yields no batch.
+        ValueError: If the loader yields no batch, or the model does not score as many answers.
+        NonFiniteLoss: If a score is NaN.
     """
     logits, targets, types, question_ids = _answer_all(model, loader)
+    if logits.shape[1] != len(answers):
+        raise ValueError(f"The model scores {logits.shape[1]} answers, and {len(answers)} are named. Give all of them.")
     probabilities = logits.softmax(dim=-1)
     confidences, predictions = probabilities.max(dim=-1)
     correct = (predictions == targets).tolist()
@@ -265,7 +293,10 @@ def _answer_all(model: nn.Module, loader: Iterable[dict]) -> tuple[torch.Tensor,
     model.train(was_training)
     if not logits:
         raise ValueError("There is nothing to evaluate: the loader yielded no batch.")
-    return torch.cat(logits), torch.cat(targets), types, question_ids
+    scores = torch.cat(logits)
+    if (wrong := scores.isnan().any(dim=-1)).any():
+        raise NonFiniteLoss("answer scores", math.nan, itertools.compress(question_ids, wrong))
+    return scores, torch.cat(targets), types, question_ids
 
 
 # --- a short run ------------------------------------------------------------------------------------------------
@@ -287,7 +318,13 @@ def one_cycle(
 
     Returns:
         The loss of each step.
+
+    Raises:
+        ValueError: If there is no batch, or the learning rate is not a positive number.
+        NonFiniteLoss: If the loss or its gradient is NaN or infinite.
     """
+    if len(batches) == 0 or not 0 < learning_rate < math.inf:
+        raise ValueError(f"{len(batches)} batches and a learning rate of {learning_rate}: both must be above 0.")
     parameters = list(parameters)
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -298,9 +335,11 @@ def one_cycle(
         value = loss(batch)
         optimizer.zero_grad()
         value.backward()
-        if clip is not None:
-            nn.utils.clip_grad_norm_(parameters, clip)
-        optimizer.step()
+        try:
+            _descend(value.item(), parameters, optimizer, clip)
+        except NonFiniteLoss as error:
+            error.step = f" at step {len(losses) + 1}"
+            raise
         schedule.step()
         losses.append(value.item())
     return losses
@@ -332,16 +371,39 @@ class History:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run must share with the one it resumes; fields as the arguments of :func:`fit`."""
+    """What a run must share with the one it resumes; fields as the arguments of :func:`fit`.
+
+    Raises:
+        ValueError: If one is out of its range.
+    """
 
     epochs: int
-    steps_per_epoch: int
+    batches: int  # in an epoch
     learning_rate: float
     weight_decay: float
     warmup: float
     clip: float | None
     precision: str
     accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        whole = {name: getattr(self, name) for name in ("epochs", "batches", "accumulate")}
+        allowed = {
+            **{name: (value >= 1 and value % 1 == 0, "a whole number, at least 1") for name, value in whole.items()},
+            "learning_rate": (0 < self.learning_rate < math.inf, "a positive number, such as 1e-3"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "a number, at least 0"),
+            "warmup": (0 <= self.warmup <= 1, "a share of the steps, from 0 to 1"),
+            "clip": (self.clip is None or self.clip > 0, "a positive number, or None for no limit"),
+            "precision": (self.precision in PRECISIONS, "one of " + ", ".join(PRECISIONS)),
+        }
+        for name, (fits, wanted) in allowed.items():
+            if not fits:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {wanted}.")
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in an epoch."""
+        return -(-self.batches // self.accumulate)
 
 
 def fit(

@@ -15,16 +15,18 @@ A batch is a dictionary:
 
 from __future__ import annotations
 
+import io
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch.utils.data import DataLoader, Dataset
 
 from course_utils.training import IGNORE, EpochBatches
@@ -113,7 +115,7 @@ class Vocabulary:
 
 # --- pictures ---------------------------------------------------------------------------------------------------
 
-Picture = str | Path | Image.Image | np.ndarray
+Picture = str | Path | io.BytesIO | Image.Image | np.ndarray
 
 _REMEDY = 'Replace it, or leave such questions out with on_bad_picture="skip".'
 
@@ -129,7 +131,7 @@ def read_picture(source: Picture) -> np.ndarray:
     orientation is applied.
 
     Args:
-        source: A file, a PIL image, or an array (H, W, 3) uint8, which is returned unchanged.
+        source: A file or its content, a PIL image, or an array (H, W, 3) uint8, which is returned unchanged.
 
     Raises:
         BadPicture: If the file is missing, damaged, not a picture, or so large that PIL suspects a decompression bomb.
@@ -147,7 +149,22 @@ def read_picture(source: Picture) -> np.ndarray:
     # PIL's decoders raise nearly anything on damaged files: OSError, SyntaxError, struct.error, IndexError ...
     except Exception as error:
         name = getattr(source, "filename", "") or "the picture" if isinstance(source, Image.Image) else source
-        raise BadPicture(f"{name} cannot be read as a picture: {error or type(error).__name__}") from error
+        raise BadPicture(f"{name} cannot be read as a picture: {_reason(error, source)}") from error
+
+
+def _reason(error: Exception, source: Picture) -> str:
+    """Why a picture cannot be read, and what to do about it."""
+    if isinstance(error, Image.DecompressionBombError):
+        return f"{error} Scale it down, to 1,000 pixels a side for instance"
+    if isinstance(error, UnidentifiedImageError):
+        with suppress(OSError, TypeError):  # a source that cannot be opened has no beginning
+            content = Path(source).read_bytes() if isinstance(source, str | Path) else source.getvalue()
+            if content[4:8] == b"ftyp":  # HEIC, AVIF and films, whatever the file is called
+                kind = content[8:12].decode("ascii", "replace").strip()
+                return f"it is a file of type {kind!r}, not JPEG or PNG. Convert it, for HEIC from a phone to JPEG"
+            if not content:
+                return "the file is empty. Copy it again"
+    return str(error) or type(error).__name__
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
@@ -171,6 +188,15 @@ def to_tensor(picture: np.ndarray) -> torch.Tensor:
     return channels_first.to(torch.float32, memory_format=torch.contiguous_format).div_(127.5).sub_(1)
 
 
+def fit_square(picture: np.ndarray, side: int) -> np.ndarray:
+    """Scale a picture, (H, W, 3) uint8, to fit into a square, (side, side, 3) uint8, centred on white."""
+    image = Image.fromarray(picture)
+    scale = side / max(image.size)
+    if round(min(image.size) * scale) < 1:  # a strip so thin that PIL would scale it to nothing
+        image = image.resize([max(1, round(length * scale)) for length in image.size])
+    return np.array(ImageOps.pad(image, (side, side), color="white"))
+
+
 @dataclass(frozen=True)
 class Resize:
     """Transform that fits a picture of any size into a square of ``size`` pixels, padded with white."""
@@ -179,8 +205,7 @@ class Resize:
 
     def __call__(self, picture: np.ndarray) -> torch.Tensor:
         """Convert (H, W, 3) uint8 to (3, size, size) float32, see :func:`to_tensor`."""
-        square = ImageOps.pad(Image.fromarray(picture), (self.size, self.size), color="white")
-        return to_tensor(np.array(square))
+        return to_tensor(fit_square(picture, self.size))
 
 
 # --- data set ---------------------------------------------------------------------------------------------------

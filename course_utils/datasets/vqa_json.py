@@ -1,7 +1,11 @@
 """VQA v2 in its official layout (Goyal et al., "Making the V in VQA Matter", CVPR 2017), from files on your disk.
 
 Download questions, annotations and pictures from https://visualqa.org/download.html. A picture's file name combines
-the questions' ``data_subtype`` and the image id: ``COCO_train2014_000000000009.jpg``.
+the questions' ``data_subtype`` and the image id: ``COCO_train2014_000000000009.jpg``. In files of your own, a name that
+ends in the image id will do, ``9.png`` or ``dog-0009.jpeg``, and so do entries with these keys alone:
+
+    {"questions": [{"question_id": 1, "image_id": 9, "question": "What time is it?"}]}
+    {"annotations": [{"question_id": 1, "image_id": 9, "multiple_choice_answer": "10:30"}]}
 
     questions, pictures = load("questions.json", "annotations.json", pictures_folder="train2014")
     answers = [answer for answer, _ in Counter(one.answer for one in questions).most_common(3000)]
@@ -12,8 +16,12 @@ the questions' ``data_subtype`` and the image id: ``COCO_train2014_000000000009.
 from __future__ import annotations
 
 import json
+import re
 import warnings
+from collections import defaultdict
 from pathlib import Path
+
+from PIL import Image
 
 from course_utils.datasets.vqa import VisualQuestion
 
@@ -31,16 +39,18 @@ def load(
         on_missing_picture: "raise", or "skip" to leave out such questions, with a warning that counts them.
 
     Returns:
-        The questions, whose ``type`` is the answer type ("yes/no", "number" or "other"); and image id to picture file.
+        The questions, whose ``type`` is the answer type ("yes/no", "number" or "other"; "" without one); and image id
+        to picture file.
 
     Raises:
         FileNotFoundError: If a file, the folder or a picture is missing.
-        ValueError: If a file is not JSON or not in the official layout, or a question has no annotation.
+        ValueError: If a file is not JSON or not in the official layout, a question is empty or has no annotation, or
+            two files in the folder could be the same picture.
     """
     if on_missing_picture not in ("raise", "skip"):
         raise ValueError(f'on_missing_picture is "raise" or "skip", not {on_missing_picture!r}.')
     document = _read(questions)
-    subtype = _get(document, "data_subtype", str, questions, "the file")
+    subtype = _get({"data_subtype": ""} | document, "data_subtype", str, questions, "the file")
     entries = _by_id(document, "questions", questions)
     answers = _by_id(_read(annotations), "annotations", annotations) if annotations is not None else None
     asked = [_question(entry, questions, answers, annotations) for entry in entries.values()]
@@ -49,11 +59,13 @@ def load(
 
 def _read(file: str | Path) -> dict:
     try:
-        document = json.loads(Path(file).read_text(encoding="utf-8"))
+        document = json.loads(Path(file).read_text(encoding="utf-8-sig"))  # Windows' editors put a mark in front
     except FileNotFoundError as error:
         raise FileNotFoundError(f"There is no file {file}. Get it from https://visualqa.org/download.html.") from error
-    except ValueError as error:
-        raise ValueError(f"{file} is not JSON ({error}). Unpack the official zip file again.") from error
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read ({error.strerror}). Give the JSON file itself.") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is not JSON in UTF-8 ({error}). Correct it, or unpack it again.") from error
     if not isinstance(document, dict):
         raise ValueError(f"{file} holds a JSON {type(document).__name__}; the official files hold one object.")
     return document
@@ -61,7 +73,7 @@ def _read(file: str | Path) -> dict:
 
 def _get(entry: object, key: str, kind: type, file: str | Path, where: str):
     """Value of ``key``, checked for its type."""
-    if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
+    if not isinstance(entry, dict) or not isinstance(entry.get(key), kind) or isinstance(entry[key], bool):
         raise ValueError(f'{file}: {where} needs "{key}" ({kind.__name__}), as in the official VQA v2 layout.')
     return entry[key]
 
@@ -74,6 +86,8 @@ def _by_id(document: dict, key: str, file: str | Path) -> dict[int, dict]:
         if question_id in entries:
             raise ValueError(f"{file}: question {question_id} occurs twice in {key}. Remove one of them.")
         entries[question_id] = entry
+    if not entries:
+        raise ValueError(f"{file} has no {key}. Give at least one.")
     return entries
 
 
@@ -82,6 +96,8 @@ def _question(entry: dict, file: str | Path, answers: dict | None, answers_file:
     where = f"question {question_id}"
     picture = _get(entry, "image_id", int, file, where)
     text = _get(entry, "question", str, file, where)
+    if not text.strip():
+        raise ValueError(f"{file}: {where} is empty. Write it, or remove the entry and its annotation.")
     if answers is None:
         return VisualQuestion(question_id, picture, text, "")
     if question_id not in answers:
@@ -90,8 +106,11 @@ def _question(entry: dict, file: str | Path, answers: dict | None, answers_file:
     if _get(annotation, "image_id", int, answers_file, where) != picture:
         raise ValueError(f"{answers_file}: {where} is about another image than in {file}. Is it of the same split?")
     answer = _get(annotation, "multiple_choice_answer", str, answers_file, where)
-    kind = _get(annotation, "answer_type", str, answers_file, where)
-    given = _get(annotation, "answers", list, answers_file, where)
+    if not answer.strip():
+        raise ValueError(f"{answers_file}: {where} has an empty answer. Write it, or remove it and its question.")
+    optional = {"answer_type": "", "answers": []} | annotation
+    kind = _get(optional, "answer_type", str, answers_file, where)
+    given = _get(optional, "answers", list, answers_file, where)
     annotators = tuple(_get(one, "answer", str, answers_file, f"an answer in {where}") for one in given)
     return VisualQuestion(question_id, picture, text, answer, kind, annotators)
 
@@ -102,10 +121,14 @@ def _with_pictures(
     """Questions whose picture is in the folder, and the picture files."""
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}. Give pictures_folder the folder with the pictures.")
-    present = {file.name for file in folder.iterdir()}
-    names = {picture: f"COCO_{subtype}_{picture:012d}.jpg" for picture in {one.picture for one in questions}}
-    missing = sorted(name for name in names.values() if name not in present)
-    pictures = {picture: folder / name for picture, name in names.items() if name in present}
+    present: dict[int, list[Path]] = defaultdict(list)
+    for file in sorted(folder.iterdir()):
+        if (number := re.search(r"[0-9]+$", file.stem)) and not file.name.startswith("."):  # as macOS leaves behind
+            present[int(number[0])].append(file)
+    name = f"COCO_{subtype}_{{:012d}}.jpg" if subtype else "{}.jpg"
+    names = {one.picture: name.format(one.picture) for one in questions}
+    pictures = {key: _only(present[key], name, key) for key, name in names.items() if key in present}
+    missing = sorted(name for key, name in names.items() if key not in pictures)
     kept = [question for question in questions if question.picture in pictures]
     if missing:
         listed = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
@@ -115,3 +138,13 @@ def _with_pictures(
         left_out = len(questions) - len(kept)
         warnings.warn(f"{message}. {left_out} of {len(questions)} questions are left out.", stacklevel=3)
     return kept, pictures
+
+
+def _only(files: list[Path], official: str, key: int) -> Path:
+    """The file with the official name, else the only one, or the only picture."""
+    named = [file for file in files if file.name == official]
+    known = [file for file in files if file.suffix.lower() in Image.registered_extensions()]
+    choice = named or known or files
+    if len(choice) > 1:
+        raise ValueError(f"{choice[0]} and {choice[1].name} could both be image_id {key}. Rename one of them.")
+    return choice[0]

@@ -3,6 +3,7 @@
 from course_utils.vlm.conversations import attention_mask
 from course_utils.vlm.model import (
     END_OF_TEXT,
+    MAX_NEW_TOKENS,
     PictureReader,
     VisionLanguageModel,
     compact,
@@ -14,6 +15,6 @@ from course_utils.vlm.model import (
 )
 
 __all__ = [
-    "END_OF_TEXT", "PictureReader", "VisionLanguageModel", "attention_mask", "compact", "exact_matches", "nearest",
-    "precompute_text", "run_layers", "word_states",
+    "END_OF_TEXT", "MAX_NEW_TOKENS", "PictureReader", "VisionLanguageModel", "attention_mask", "compact",
+    "exact_matches", "nearest", "precompute_text", "run_layers", "word_states",
 ]  # fmt: skip

@@ -15,12 +15,9 @@ from course_utils import vlm
 from course_utils.assets import AssetError
 from course_utils.checkpoints import CheckpointError
 from course_utils.datasets.vqa import BadPicture
-from course_utils.paths import CHECKPOINTS
 from course_utils.vlm import finetune
-from course_utils.vlm.conversations import CAPTION_PROMPT
-from course_utils.vlm.worlds import squared
-
-SHIPPED = CHECKPOINTS / "seeing_llm.safetensors"  # trained with data/seeing_llm.toml and its six successors
+from course_utils.vlm.finetune import SHIPPED
+from course_utils.vlm.prepare import prepared_picture, prepared_question
 
 
 class Asker:
@@ -34,24 +31,17 @@ class Asker:
         """Answer each question about a picture: a file, a PIL image or an array (height, width, 3) uint8.
 
         ``with_rationale`` returns rationales with the answers, where there are any. BadPicture if the picture cannot be
-        read; ValueError if there is no question, or one is empty.
+        read; ValueError if there is no question, or one is empty or longer than 200 words.
         """
-        if not questions or not all(question.strip() for question in questions):
-            raise ValueError("The question is empty. Ask, for instance, “what animal is there?”.")
-        features = self.reader.read(squared(picture)[None])
-        prompts = [normalised(question) for question in questions]
+        if not questions or isinstance(questions, str):
+            raise ValueError("Give questions as a list: ask(picture, [“what animal is there?”]).")
+        prompts = [prepared_question(question) for question in questions]
+        features = self.reader.read(prepared_picture(picture)[None])
         return self.model.answer(features.expand(len(prompts), -1, -1), prompts, with_rationale=with_rationale)
 
     def describe(self, picture) -> str:
         """Caption a picture; errors as for :meth:`ask`."""
-        return self.model.caption(self.reader.read(squared(picture)[None]))[0]
-
-
-def normalised(question: str) -> str:
-    """A question in the form of the training questions: no capital at the start, a question mark at the end."""
-    question = " ".join(question.split())
-    question = question if question == CAPTION_PROMPT else question[:1].lower() + question[1:]
-    return question if question.endswith(("?", ":")) else f"{question}?"
+        return self.model.caption(self.reader.read(prepared_picture(picture)[None]))[0]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

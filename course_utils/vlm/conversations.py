@@ -6,7 +6,7 @@ mask separates them, so one forward pass trains all turns as if each were alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from course_utils.training import IGNORE, EpochBatches
 
 NO_TURN = -1  # turn id of padding
-SEPARATOR = ":"  # between a rationale and its answer
+SEPARATOR = ":"  # the first one in a completion ends the rationale, which has none itself
 CAPTION_PROMPT = "Picture:"
 
 
@@ -31,18 +31,24 @@ class Turn:
     type: str = ""
     rationale: str = ""
 
+    def __post_init__(self) -> None:
+        if SEPARATOR in self.rationale:
+            raise ValueError(f"The rationale {self.rationale!r} has a {SEPARATOR!r}, which would end it: leave it out.")
+
     @property
     def completion(self) -> str:
-        """The text to generate: the answer, after its rationale if there is one."""
-        return f"{self.rationale}{SEPARATOR} {self.answer}" if self.rationale else self.answer
+        """The text to generate: the answer, after its rationale; of an answer such as "10:30" even an empty one."""
+        alone = not self.rationale and SEPARATOR not in self.answer
+        return self.answer if alone else f"{self.rationale}{SEPARATOR} {self.answer}"
 
 
-TextStates = dict[Turn, torch.Tensor]  # precomputed hidden states of each turn, (tokens, width)
+TextStates = Mapping[Turn, torch.Tensor]  # precomputed hidden states of each turn, (tokens, width)
 
 
 def answer_in(completion: str) -> str:
     """The answer in a generated text, which may begin with a rationale."""
-    return completion.rpartition(SEPARATOR)[2].strip()
+    before, separator, after = completion.partition(SEPARATOR)
+    return (after if separator else before).strip()
 
 
 def caption_turn(text: str) -> Turn:
@@ -66,22 +72,27 @@ class Row:
 
 
 def row(turns: Sequence[Turn], tokenizer: PreTrainedTokenizerBase) -> Row:
-    """Concatenate the turns of one picture; errors as for :func:`rows`."""
-    return rows([turns], tokenizer)[0]
+    """Concatenate the turns of one picture; errors as for :func:`token_rows`."""
+    return token_rows([turns], tokenizer)[0]
 
 
-def rows(turns: Sequence[Sequence[Turn]], tokenizer: PreTrainedTokenizerBase) -> list[Row]:
+def token_rows(turns: Sequence[Sequence[Turn]], tokenizer: PreTrainedTokenizerBase) -> list[Row]:
     """Concatenate the turns of each picture, in one tokenizer call; ValueError if a turn is missing or empty."""
-    if not all(turns):
-        raise ValueError("A picture has no turn: give at least one to each.")
+    _check(turns)
     flat = [turn for some in turns for turn in some]
-    for turn in flat:
-        if not turn.prompt.strip() or not turn.answer.strip():
-            raise ValueError(f"A turn needs a prompt and an answer, not {turn.prompt!r} and {turn.answer!r}.")
     prompts = tokenizer([turn.prompt for turn in flat], add_special_tokens=False)["input_ids"]
     completions = tokenizer([f" {turn.completion}" for turn in flat], add_special_tokens=False)["input_ids"]
     pairs = zip(prompts, completions, strict=True)
     return [_row(list(islice(pairs, len(some))), tokenizer.eos_token_id) for some in turns]
+
+
+def _check(turns: Sequence[Sequence[Turn]]) -> None:
+    if not all(turns):
+        raise ValueError("A picture has no turn: give at least one to each.")
+    for some in turns:
+        for turn in some:
+            if not turn.prompt.strip() or not turn.answer.strip():
+                raise ValueError(f"A turn needs a prompt and an answer, not {turn.prompt!r} and {turn.answer!r}.")
 
 
 def _row(pairs: Sequence[tuple[list[int], list[int]]], end: int) -> Row:
@@ -142,7 +153,8 @@ class Conversations(EpochBatches):
         self.evaluations_per_epoch, self.part = evaluations_per_epoch, 0
         if not len(self):
             raise ValueError(f"There are fewer batches than evaluations_per_epoch = {evaluations_per_epoch}: lower it.")
-        self.token_rows = rows(turns, tokenizer)
+        self.tokenizer = tokenizer
+        _check(turns)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order and, if passes are split, the part of the pass."""
@@ -165,7 +177,7 @@ class Conversations(EpochBatches):
         ``answer_mask`` (batch, text), True where a token of an answer is predicted; ``answers``, those tokens,
         (tokens,); and, if precomputed, ``text_states`` (batch, text, width).
         """
-        chosen = [self.token_rows[index] for index in rows]
+        chosen = token_rows([self.turns[index] for index in rows], self.tokenizer)
         targets = _padded([one.targets for one in chosen], IGNORE)
         batch = {
             "features": self.features[torch.from_numpy(np.asarray(rows))],

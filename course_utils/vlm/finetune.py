@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -24,16 +25,20 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from course_utils import training, vlm
+from course_utils.assets import AssetError
 from course_utils.checkpoints import CheckpointError, load_weights, read_weights, save_weights
 from course_utils.datasets import world as datasets
 from course_utils.device import seed_everything
 from course_utils.language import llm, lora
 from course_utils.metrics import accuracy_by_type, vqa_accuracy
+from course_utils.paths import CHECKPOINTS
 from course_utils.trackers import NoTracker, TensorBoardTracker, Tracker, WandbTracker
-from course_utils.vlm import bridges, targets
+from course_utils.vlm import bridges, prepare, targets
 from course_utils.vlm.conversations import Conversations, TextStates
+from course_utils.vlm.features import Features
 from course_utils.vlm.worlds import EncodedWorld, read_vqa, read_world, with_rationales, with_training_mix
 
 BRIDGES = {
@@ -42,6 +47,20 @@ BRIDGES = {
 }  # fmt: skip
 TRAINABLE = ("bridge", "LoRA", "full")
 TRACKERS = ("none", "tensorboard", "wandb")
+CHOICES = {
+    "bridge": tuple(BRIDGES), "trainable": TRAINABLE, "tracker": TRACKERS, "precision": ("fp32", "bf16"),
+    "on_bad_picture": ("raise", "skip"),
+}  # fmt: skip
+LIMITS = {
+    "held_out": (0.0, 0.9), "validation": (0, math.inf), "stepping_stone_share": (0.0, 1.0),
+    "extra_late_questions": (0, math.inf), "join_layer": (0, math.inf), "rank": (1, math.inf), "epochs": (1, math.inf),
+    "evaluations_per_epoch": (1, math.inf), "pictures_per_batch": (1, math.inf), "accumulate": (1, math.inf),
+    "warmup": (0.0, 1.0), "patience": (0, math.inf), "seed": (0, 2**32 - 1),
+}  # fmt: skip
+KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "a table"}
+STRUCTURE = ("trainable", "join_layer", "rank")  # what two models must share for one to go on from the other
+SHIPPED = CHECKPOINTS / "seeing_llm.safetensors"  # trained with data/seeing_llm.toml and its six successors
+MEASURED = 2000  # pictures from which a bridge learns the scale of the features
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 TRAINING_MIX = (
     "stepping_stone_share", "extra_late_questions", "extra_questions_by_type", "early_match_questions",
@@ -68,6 +87,7 @@ class Config:
     questions: str = ""  # questions file in the layout of VQA v2, with the next two
     annotations: str = ""
     pictures_folder: str = ""
+    on_bad_picture: str = "raise"  # or "skip": leave out the questions about missing and unreadable pictures
     held_out: float = 0.1  # share of that file's pictures to validate on; worlds have a validation split
     validation: int = 100  # pictures of each world in an evaluation; 0 for none
     # The training mix, for worlds that have such questions: see course_utils.vlm.worlds.with_training_mix.
@@ -82,7 +102,7 @@ class Config:
     join_layer: int = 20  # the layer before which pictures join
     rank: int = 32  # of LoRA
     least_squares_start: bool = True  # a linear bridge starts from the least-squares map
-    start_from: str = ""  # a model that this program wrote with the same rank and join layer; "" for a new one
+    start_from: str = ""  # a model that this program wrote with the same STRUCTURE; "shipped"; "" for a new one
     epochs: int = 1  # passes over the pictures
     evaluations_per_epoch: int = 10  # the run is validated and saved after each
     pictures_per_batch: int = 16  # over all processes
@@ -98,21 +118,28 @@ class Config:
     def __post_init__(self) -> None:
         known = datasets.worlds()
         types = dict.fromkeys(kind for name in self.worlds if name in known for kind in known[name].types)
-        for name, among in (("bridge", tuple(BRIDGES)), ("trainable", TRAINABLE), ("tracker", TRACKERS)):
+        for name, among in CHOICES.items():
             if getattr(self, name) not in among:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it is one of: {', '.join(among)}.")
         for name, among in (("worlds", known), ("extra_questions_by_type", types)):
-            if unknown := set(getattr(self, name)) - set(among):
+            numbers = getattr(self, name)
+            if unknown := set(numbers) - set(among):
                 raise ConfigError(f"{name} names {', '.join(sorted(unknown))}; there are: {', '.join(among)}.")
+            for key, number in numbers.items():
+                if type(number) is not int or number < 1:
+                    raise ConfigError(f"{name} gives {number!r} to {key}; it must be a whole number of at least 1.")
+        for name, (low, high) in LIMITS.items():
+            if not low <= getattr(self, name) <= high:  # false for NaN, too
+                limits = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be {limits}.")
+        if not 0 < self.learning_rate < math.inf:
+            raise ConfigError(f"learning_rate is {self.learning_rate}; it must be a positive number, such as 1e-3.")
         if self.extra_questions_by_type and not self.extra_late_questions:
             raise ConfigError("extra_questions_by_type needs extra_late_questions: set it to at least 1.")
         if not self.worlds and not self.questions:
             raise ConfigError("There is nothing to train on: give worlds, or questions, annotations, pictures_folder.")
-        if self.questions and not (self.annotations and self.pictures_folder):
-            raise ConfigError("questions needs annotations and pictures_folder beside it.")
-        for name in ("rank", "epochs", "evaluations_per_epoch", "pictures_per_batch", "accumulate"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if bool(self.questions) != bool(self.annotations) or bool(self.questions) != bool(self.pictures_folder):
+            raise ConfigError("questions, annotations and pictures_folder belong together: give all three or none.")
 
 
 def read_config(path: str | Path, changes: Sequence[str] = ()) -> Config:
@@ -121,6 +148,8 @@ def read_config(path: str | Path, changes: Sequence[str] = ()) -> Config:
         entries = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"There is no configuration {path}.") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}). Give --config a TOML file.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
     for change in changes:
@@ -141,7 +170,7 @@ def read_config(path: str | Path, changes: Sequence[str] = ()) -> Config:
         if wanted is float and type(value) is int:
             entries[name] = float(value)
         elif type(value) is not wanted:
-            raise ConfigError(f"{name} is {value!r}; it must be a {wanted.__name__}.")
+            raise ConfigError(f"{name} is {value!r}; it must be {KINDS[wanted]}.")
     return Config(**entries)
 
 
@@ -170,13 +199,16 @@ def build(config: Config, device: torch.device | str = "cpu") -> vlm.VisionLangu
 
 def save(model: vlm.VisionLanguageModel, config: Config, path: str | Path, about: dict | None = None) -> None:
     """Write the trained weights, matrices in bfloat16, with the configuration and the notes ``about`` them."""
-    save_weights(vlm.compact(model), path, {"config": dataclasses.asdict(config), **(about or {})})
+    notes = {"config": dataclasses.asdict(config), "prepared": prepare.VERSION}
+    save_weights(vlm.compact(model), path, notes | (about or {}))
 
 
 def load(path: str | Path) -> tuple[vlm.VisionLanguageModel, Config]:
     """Load a model that :func:`save` wrote, in evaluation mode, and its Config; CheckpointError if that fails."""
     weights, notes = read_weights(path)
     config = Config(**_saved_config(notes, path))
+    if notes.get("prepared", prepare.VERSION) != prepare.VERSION:  # the shipped model's notes are older than this entry
+        raise CheckpointError(f"{path} reads pictures and questions in another form than this version. Train it again.")
     model = build(config)
     load_weights(model, weights, Path(path))
     return model.eval(), config
@@ -190,7 +222,8 @@ def read_worlds(config: Config, reader: vlm.PictureReader) -> tuple[list[Encoded
     few = config.validation
     validation = [read_world(name, "validation", few, reader) for name in config.worlds] if few else []
     if config.questions:
-        whole = read_vqa(config.questions, config.annotations, config.pictures_folder, reader)
+        files = (config.questions, config.annotations, config.pictures_folder)
+        whole = read_vqa(*files, reader, on_bad_picture=config.on_bad_picture)
         train, held_out = _split(whole, config.held_out, config.seed)
         worlds.append(train)
         validation += [held_out] if few and held_out.turns else []
@@ -205,11 +238,17 @@ def _split(world: EncodedWorld, held_out: float, seed: int) -> tuple[EncodedWorl
     cut = round(len(order) * (1 - held_out))
     return tuple(
         EncodedWorld(
-            world.name, world.features[torch.from_numpy(rows)], [world.turns[i] for i in rows],
-            annotators=[world.annotators[i] for i in rows],
+            world.name, world.features.take(rows), [world.turns[i] for i in rows],
+            annotators=[world.annotators[i] for i in rows] if world.annotators else [],
         )
         for rows in (order[:cut], order[cut:])
     )  # fmt: skip
+
+
+def _first(world: EncodedWorld, pictures: int) -> EncodedWorld:
+    """The first pictures of a world; of files, all held-out ones would make every evaluation long."""
+    kept = {"features": world.features[:pictures], "turns": world.turns[:pictures]}
+    return dataclasses.replace(world, **kept, annotators=world.annotators[:pictures])
 
 
 def precompute(model: vlm.VisionLanguageModel, worlds: Sequence[EncodedWorld]) -> TextStates:
@@ -225,7 +264,7 @@ def batch_worlds(
     if text_states is None and model.llm.device.type == "cpu":  # on a GPU the model computes those of each batch
         text_states = precompute(model, worlds)
     turns = [some for world in worlds for some in world.turns]
-    features = torch.cat([world.features for world in worlds])
+    features = Features.join([world.features for world in worlds])
     return Conversations(features, turns, model.tokenizer, text_states=text_states, **options)
 
 
@@ -241,21 +280,26 @@ def train(
     seed_everything(config.seed)
     device = accelerator.device if accelerator is not None else torch.device("cpu")
     model = build(config, device)
+    for world in (*worlds, *validation):
+        if world.scenes is None:  # the captions and rationales of known scenes are short enough
+            _check_answers(world, model.tokenizer)
     start_bridge(model, worlds, config)
     model.to(device)
     share = (accelerator.process_index, accelerator.num_processes) if accelerator is not None else (0, 1)
     batches = batch_worlds(
         model, worlds, text_states=text_states, pictures_per_batch=config.pictures_per_batch, shuffle=True,
-        seed=config.seed, share=share, evaluations_per_epoch=config.evaluations_per_epoch,
+        seed=config.seed, share=share,
     )  # fmt: skip
-    held_out = batch_worlds(model, validation, text_states=text_states, pictures_per_batch=32) if validation else None
+    batches.evaluations_per_epoch = min(config.evaluations_per_epoch, len(batches))  # few pictures make few batches
+    few = [_first(world, config.validation) for world in validation]
+    held_out = batch_worlds(model, few, text_states=text_states, pictures_per_batch=32) if few else None
 
     def score(model: nn.Module) -> tuple[float, dict[str, float]]:
         table = by_type(model, held_out)
         return overall(table), dict(zip(table["type"], table["accuracy"], strict=True))
 
     history = training.fit(
-        model, batches, score if held_out else None, epochs=config.epochs * config.evaluations_per_epoch,
+        model, batches, score if held_out else None, epochs=config.epochs * batches.evaluations_per_epoch,
         learning_rate=config.learning_rate, weight_decay=0.0, warmup=config.warmup, precision=config.precision,
         accumulate=config.accumulate, patience=config.patience or None if held_out else None, folder=folder,
         resume=resume, tracker=tracker, accelerator=accelerator, progress=progress,
@@ -263,22 +307,40 @@ def train(
     return model, history
 
 
+def _start(config: Config) -> Path:
+    return SHIPPED if config.start_from == "shipped" else Path(config.start_from)
+
+
+def _check_answers(world: EncodedWorld, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse answers that generation would cut."""
+    answers = list({turn.answer for turns in world.turns for turn in turns})
+    for start in range(0, len(answers), 1000):
+        some = answers[start : start + 1000]
+        for answer, tokens in zip(some, tokenizer(some)["input_ids"], strict=True):
+            if len(tokens) >= vlm.MAX_NEW_TOKENS:
+                limit = f"{len(tokens)} tokens, and a model generates at most {vlm.MAX_NEW_TOKENS}"
+                raise ValueError(f"{world.name}: the answer {answer[:40]!r}... has {limit}. Shorten it.")
+
+
 def start_bridge(model: vlm.VisionLanguageModel, worlds: Sequence[EncodedWorld], config: Config) -> None:
     """Set all weights to where training starts: those of an earlier model, or a measured bridge (stage one)."""
     if config.start_from:
-        weights, notes = read_weights(config.start_from)
-        join_layer = _saved_config(notes, config.start_from).get("join_layer")
-        if join_layer != config.join_layer:
-            raise ConfigError(
-                f"In {config.start_from} pictures join at layer {join_layer}, here at {config.join_layer}: "
-                f"set join_layer to {join_layer}."
-            )
+        path = _start(config)
+        weights, notes = read_weights(path)
+        earlier = _saved_config(notes, path)
+        theirs = {name: earlier.get(name, getattr(Config, name)) for name in STRUCTURE}
+        if other := [
+            f"{name} = {json.dumps(value)}" for name, value in theirs.items() if value != getattr(config, name)
+        ]:
+            raise ConfigError(f"{config.start_from} was built otherwise than this run: set {' and '.join(other)}.")
         # Bridge weights missing from the earlier model are freshly initialised.
         missing = {name: own for name, own in model.bridge.state_dict(prefix="bridge.").items() if name not in weights}
-        load_weights(model, weights | missing, Path(config.start_from))
+        load_weights(model, weights | missing, path)
         return
     language = (model.llm, model.tokenizer, model.join_layer)
-    model.bridge.measure(torch.cat([world.features for world in worlds]), targets.reference_states(*language))
+    features = Features.join([world.features for world in worlds])
+    some = np.linspace(0, len(features) - 1, min(len(features), MEASURED)).round().astype(int)
+    model.bridge.measure(features[some], targets.reference_states(*language))
     linear = config.least_squares_start and isinstance(model.bridge, bridges.LinearProjector)
     if linear and (known := targets.known_targets(worlds, *language)):
         targets.solve(model.bridge, known)
@@ -297,11 +359,11 @@ def overall(table: pd.DataFrame) -> float:
 
 def vqa_score(model: vlm.VisionLanguageModel, world: EncodedWorld) -> float:
     """Mean official VQA accuracy of the model's answers, for a world with several annotators."""
-    scores = []
-    for features, turns, annotators in zip(world.features, world.turns, world.annotators, strict=True):
-        answers = model.answer(features.expand(len(turns), -1, -1), [turn.prompt for turn in turns])
-        scores += [vqa_accuracy(answer, others) for answer, others in zip(answers, annotators, strict=True)]
-    return float(np.mean(scores))
+    flat = [(row, turn) for row, turns in enumerate(world.turns) for turn in turns]
+    features = Features.join([world.features]).take(np.array([row for row, _ in flat]))
+    answers = model.answer(features, [turn.prompt for _, turn in flat])
+    others = [given for annotators in world.annotators for given in annotators]
+    return float(np.mean([vqa_accuracy(*pair) for pair in zip(answers, others, strict=True)]))
 
 
 def search(config: Config, worlds: Sequence[EncodedWorld], validation: Sequence[EncodedWorld], trials: int) -> Config:
@@ -370,7 +432,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nStopped. The run is saved: the same command with --resume continues it.", file=sys.stderr)
         return 130
-    except (ConfigError, CheckpointError, FileNotFoundError, ValueError) as error:
+    except (ConfigError, CheckpointError, AssetError, FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -409,8 +471,8 @@ def _about(config: Config, options: argparse.Namespace, history: training.Histor
     command = " ".join(["python -m course_utils.vlm.finetune --config", options.config, *changes])
     about = {"command": command, "seconds": round(history.seconds), "by_type": history.by_type}
     if config.start_from:
-        earlier = read_weights(config.start_from)[1]
-        about["start"] = {name: value for name, value in earlier.items() if name != "config"}
+        earlier = read_weights(_start(config))[1]
+        about["start"] = {name: earlier[name] for name in earlier if name not in ("config", "prepared")}
     return about
 
 

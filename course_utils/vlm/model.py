@@ -6,7 +6,10 @@ join layer see text alone and stay frozen, so :func:`precompute_text` computes t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from course_utils.cache import cache_folder
 from course_utils.datasets.vqa import to_tensor
 from course_utils.encoders.image import EfficientNetLite, trained_attribute_cnn
 from course_utils.language.generation import draw_tokens
@@ -21,7 +25,16 @@ from course_utils.language.llm import fast_dtype
 from course_utils.language.lora import lora_layers
 from course_utils.training import to_device
 from course_utils.vlm.bridges import pixel_shuffle
-from course_utils.vlm.conversations import CAPTION_PROMPT, NO_TURN, Conversations, Turn, answer_in, attention_mask
+from course_utils.vlm.conversations import (
+    CAPTION_PROMPT,
+    NO_TURN,
+    SEPARATOR,
+    Conversations,
+    TextStates,
+    Turn,
+    answer_in,
+    attention_mask,
+)
 
 MAX_NEW_TOKENS = 64  # limit of an answer with its rationale
 END_OF_TEXT = "<|endoftext|>"  # separates documents in SmolLM2's training data
@@ -58,6 +71,13 @@ class PictureReader(nn.Module):
         attributes = self.attributes(_resized(pictures, 64)).unpooled  # (batch, 64, 64)
         attributes = pixel_shuffle(attributes.unflatten(1, (8, 8))).flatten(1, 2)  # (batch, 16, 256)
         return torch.cat([objects, attributes], dim=-1)
+
+    def fingerprint(self, *details: str) -> str:
+        """A name for the features that this reader makes, from its weights, its arithmetic and ``details``."""
+        digest = hashlib.sha256(repr((details, fast_dtype(next(self.parameters()).device))).encode())
+        for value in self.state_dict().values():
+            digest.update(value.cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def read(self, pictures: np.ndarray, batch_size: int = 50) -> torch.Tensor:
         """Features of pictures, (n, side, side, 3) uint8: (n, 16, 1536) float16 on the CPU."""
@@ -105,11 +125,14 @@ def _lower_layers(llm: PreTrainedModel, join_layer: int, input_ids, turn_ids, po
 def precompute_text(
     llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, turns: Sequence[Sequence[Turn]], join_layer: int,
     batch_size: int = 64,
-) -> dict[Turn, torch.Tensor]:  # fmt: skip
-    """States of every distinct turn below the join layer, (tokens, width) float16 on the CPU."""
+) -> TextStates:  # fmt: skip
+    """States of every distinct turn below the join layer, (tokens, width) float16, in a temporary memory-mapped file.
+
+    The file is in the cache folder and goes when the states are no longer used; OSError if there is no room for it.
+    """
     distinct = {turn for some in turns for turn in some}
     distinct = sorted(distinct, key=lambda turn: len(turn.prompt) + len(turn.completion))
-    found = {}
+    found = StatesOnDisk(llm.config.hidden_size)
     for start in range(0, len(distinct), batch_size):
         some = distinct[start : start + batch_size]
         batches = Conversations(torch.zeros(len(some), 0, 0), [[turn] for turn in some], tokenizer)
@@ -117,8 +140,41 @@ def precompute_text(
         inputs = (batch[name].to(llm.device) for name in ("input_ids", "turn_ids", "position_ids"))
         states = _lower_layers(llm, join_layer, *inputs)
         for turn, state, real in zip(some, states, batch["turn_ids"] != NO_TURN, strict=True):
-            found[turn] = state[: int(real.sum())].half().cpu()
+            found.append(turn, state[: int(real.sum())].half().cpu())
     return found
+
+
+class StatesOnDisk(TextStates):
+    """States of turns, (tokens, width) float16, appended to a temporary file and memory-mapped at the first reading."""
+
+    def __init__(self, width: int) -> None:
+        self.width, self.spans, self.end = width, {}, 0
+        try:
+            folder = cache_folder()  # the system's folder for temporary files is often kept in memory
+            self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - open as long as the states are used
+        except OSError:  # no such folder yet, or a cache that is only to be read
+            self.file = tempfile.TemporaryFile()  # noqa: SIM115
+
+    def append(self, turn: Turn, states: torch.Tensor) -> None:
+        """Add the states of one turn."""
+        self.file.write(states.numpy().tobytes())
+        self.spans[turn] = slice(self.end, self.end + len(states))
+        self.end += len(states)
+
+    @cached_property
+    def flat(self) -> torch.Tensor:
+        """The states of all turns, one after the other."""
+        self.file.flush()
+        return torch.from_numpy(np.memmap(self.file, np.float16, mode="c", shape=(self.end, self.width)))
+
+    def __getitem__(self, turn: Turn) -> torch.Tensor:
+        return self.flat[self.spans[turn]]
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    def __iter__(self) -> Iterator[Turn]:
+        return iter(self.spans)
 
 
 class VisionLanguageModel(nn.Module):
@@ -226,14 +282,16 @@ class VisionLanguageModel(nn.Module):
             chosen = [prompts[number] for number in some]
             completions = self.complete(features[some], chosen, max_new_tokens=MAX_NEW_TOKENS)
             for number, completion in zip(some, completions, strict=True):
-                answers[number] = completion if with_rationale else answer_in(completion)
+                whole = with_rationale and not completion.startswith(SEPARATOR)
+                answers[number] = completion if whole else answer_in(completion)
         return answers
 
     def caption(self, features: torch.Tensor, batch_size: int = 32, **sampling) -> list[str]:
         """Caption each picture, (pictures, cells, dim)."""
         sampling = {"max_new_tokens": 48, **sampling}
         batches = features.split(batch_size)
-        return [text for some in batches for text in self.complete(some, [CAPTION_PROMPT] * len(some), **sampling)]
+        texts = (text for some in batches for text in self.complete(some, [CAPTION_PROMPT] * len(some), **sampling))
+        return [answer_in(text) for text in texts]
 
     def _apply(self, move: Callable, recurse: bool = True) -> VisionLanguageModel:
         self.llm._apply(move)  # to(device) moves the language model too

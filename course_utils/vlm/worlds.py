@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 
 from course_utils.datasets import vqa_json
-from course_utils.datasets.vqa import read_picture
+from course_utils.datasets.vqa import BadPicture
 from course_utils.datasets.world import Question, World, world, worlds
 from course_utils.vlm import PictureReader
 from course_utils.vlm.conversations import CAPTION_PROMPT, Turn, caption_turn, question_turn
-
-SIDE, SMALL = 128, 64  # pixels to a side of a picture from a file, after padding with white
+from course_utils.vlm.features import Features, encode_files
+from course_utils.vlm.prepare import prepared_question
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class EncodedWorld:
     """Encoded pictures, each with its turns."""
 
     name: str  # of the datasets.world.World, or of a questions file
-    features: torch.Tensor  # (pictures, 16, 1536) float16
+    features: torch.Tensor | Features  # (pictures, 16, 1536) float16
     turns: list[list[Turn]]  # the turns of each picture
     scenes: Sequence[Any] | None = None  # the scene of each picture; None where they are unknown
     annotators: list[list[tuple[str, ...]]] = field(default_factory=list)  # all answers to each turn, if several
@@ -47,23 +47,50 @@ def read_world(name: str, split: str, pictures: int, reader: PictureReader) -> E
     return EncodedWorld(name, reader.read(data.pictures), turns, data.scenes)
 
 
-def read_vqa(questions: str | Path, annotations: str | Path, folder: str | Path, reader: PictureReader) -> EncodedWorld:
+def read_vqa(
+    questions: str | Path, annotations: str | Path, folder: str | Path, reader: PictureReader, *,
+    on_bad_picture: str = "raise",
+) -> EncodedWorld:  # fmt: skip
     """Read the pictures in a folder and the questions about them, laid out as in VQA v2.
+
+    Features are memory-mapped: see :func:`course_utils.vlm.features.encode_files`.
+
+    Args:
+        questions: The questions file.
+        annotations: The annotations file.
+        folder: The folder with the pictures.
+        reader: The frozen encoders.
+        on_bad_picture: "raise", or "skip" to leave out, with a warning, the questions about missing or bad pictures.
 
     Raises:
         FileNotFoundError: If a file or a picture is missing.
-        ValueError: If a file is not in the layout of :mod:`course_utils.datasets.vqa_json`, or a picture is unreadable.
+        ValueError: If a file is not in the layout of :mod:`course_utils.datasets.vqa_json`, a picture is unreadable, or
+            nothing is left to ask about.
+        AssetError: If there is no room for the features.
     """
-    asked, files = vqa_json.load(questions, annotations, pictures_folder=folder)
-    row = {key: number for number, key in enumerate(files)}
-    turns, annotators = [[] for _ in files], [[] for _ in files]
+    asked, files = vqa_json.load(questions, annotations, pictures_folder=folder, on_missing_picture=on_bad_picture)
+    turns, annotators = {key: [] for key in files}, {key: [] for key in files}
     for one in asked:
-        turns[row[one.picture]].append(question_turn(one.question, one.answer, one.type))
-        annotators[row[one.picture]].append(one.answers)
-    paths = list(files.values())
-    batches = [paths[at : at + 50] for at in range(0, len(paths), 50)]
-    features = [reader.read(np.stack([squared(path, SIDE) for path in batch])) for batch in batches]
-    return EncodedWorld(Path(questions).stem, torch.cat(features), turns, annotators=annotators)
+        try:
+            text = prepared_question(one.question)
+        except ValueError as error:
+            raise ValueError(f"{questions}: question {one.question_id}: {error}") from error
+        turns[one.picture].append(question_turn(text, one.answer, one.type))
+        annotators[one.picture].append(one.answers)
+    features, bad = encode_files(list(files.values()), reader)
+    if bad and (on_bad_picture == "raise" or len(bad) == len(files)):
+        advice = 'Replace them, or leave out their questions: on_bad_picture = "skip"'
+        raise BadPicture(f"{len(bad)} of {len(files)} pictures cannot be used. {_some(bad.values())}. {advice}.")
+    if bad:
+        warnings.warn(f"{len(bad)} of {len(files)} pictures are left out. {_some(bad.values())}.", stacklevel=2)
+    kept = [key for number, key in enumerate(files) if number not in bad]
+    several = [annotators[key] for key in kept] if any(one.answers for one in asked) else []
+    return EncodedWorld(Path(questions).stem, features, [turns[key] for key in kept], annotators=several)
+
+
+def _some(reasons: Iterable[str], few: int = 3) -> str:
+    first = list(islice(reasons, few + 1))
+    return "; ".join(first[:few]) + ("; and so on" if len(first) > few else "")
 
 
 def only_questions(encoded: EncodedWorld) -> EncodedWorld:
@@ -136,18 +163,3 @@ def _source(encoded: EncodedWorld) -> World | None:
 
 def _question_turns(questions: Sequence[Question]) -> list[Turn]:
     return [question_turn(one.text, one.answer, one.type) for one in questions]
-
-
-def squared(picture: str | Path | Image.Image | np.ndarray, side: int | None = None) -> np.ndarray:
-    """Scale a picture into a square with white borders, (side, side, 3) uint8.
-
-    ``picture`` is a file, a PIL image or an array (height, width, 3) uint8. By default ``side`` is 64 if the picture is
-    no larger, otherwise 128.
-
-    Raises:
-        course_utils.datasets.vqa.BadPicture: If it cannot be read.
-    """
-    pixels = read_picture(picture)
-    if side is None:
-        side = SMALL if max(pixels.shape[:2]) <= SMALL else SIDE
-    return np.array(ImageOps.pad(Image.fromarray(pixels), (side, side), color="white"))

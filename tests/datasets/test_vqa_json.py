@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from course_utils.datasets import vqa_json
@@ -116,12 +119,89 @@ def test_a_missing_key_of_a_question_is_named_with_its_file(small, key):
         small.load()
 
 
-@pytest.mark.parametrize("key", ["multiple_choice_answer", "answer_type", "answers", "question_id"])
+@pytest.mark.parametrize("key", ["multiple_choice_answer", "image_id", "question_id"])
 def test_a_missing_key_of_an_annotation_is_named_with_its_file(small, key):
     del small.annotations["annotations"][1][key]
     small.write()
     with pytest.raises(ValueError, match=rf'annotations\.json: .*(question 9001|annotations\[1\]) needs "{key}"'):
         small.load()
+
+
+def test_files_of_ones_own_need_no_answer_type_no_annotators_and_no_subtype(small):
+    official, pictures = small.load()
+    del small.questions["data_subtype"]
+    for entry in small.annotations["annotations"]:
+        del entry["answers"], entry["answer_type"]
+    small.write()
+    questions, found = small.load()
+    assert found == pictures
+    assert [(q.question_id, q.question, q.answer) for q in questions] == [
+        (q.question_id, q.question, q.answer) for q in official
+    ]
+    assert {q.type for q in questions} == {""} and {q.answers for q in questions} == {()}
+
+
+@pytest.mark.parametrize("name", ["9.png", "0009.JPG", "dog 9.jpeg", "IMG_000009.webp"])
+def test_a_file_name_may_end_in_the_image_id(small, name):
+    renamed = small.file_of(9).rename(small.pictures / name)
+    (small.pictures / f"._{name}").write_bytes(b"left behind by macOS")
+    (small.pictures / "9.txt").write_text("a note")
+    assert small.load()[1][9] == renamed
+
+
+def test_the_official_name_wins_and_two_others_are_refused(small):
+    official = small.file_of(9)
+    (small.pictures / "9.png").write_bytes(official.read_bytes())
+    assert small.load()[1][9] == official
+    official.rename(small.pictures / "dog9.jpg")
+    with pytest.raises(ValueError, match=r"9\.png and dog9\.jpg could both be image_id 9\. Rename one"):
+        small.load()
+
+
+@pytest.mark.parametrize(("where", "key"), [("questions", "question"), ("annotations", "multiple_choice_answer")])
+def test_an_empty_question_or_answer_is_refused_with_its_id(small, where, key):
+    getattr(small, where)[where][3][key] = " \n"
+    small.write()
+    with pytest.raises(ValueError, match=rf"{where}\.json: .*question 25001 (is|has an) empty"):
+        small.load()
+
+
+def test_a_byte_order_mark_does_no_harm(small):
+    expected = small.load()
+    for file in (small.questions_file, small.annotations_file):
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert small.load() == expected
+
+
+def test_a_folder_in_place_of_a_file_is_named(small):
+    with pytest.raises(ValueError, match=r"val2014 cannot be read .*Give the JSON file itself"):
+        vqa_json.load(small.pictures, small.annotations_file, pictures_folder=small.pictures)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 10**6) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_is_altered_in_a_file_one_line_names_it(small, data):
+    documents = {"questions": copy.deepcopy(small.questions), "annotations": copy.deepcopy(small.annotations)}
+    which = data.draw(st.sampled_from(sorted(documents)))
+    entry = data.draw(st.sampled_from([documents[which], *documents[which][which]]))
+    entry[data.draw(st.sampled_from(sorted(entry)))] = data.draw(JSON)
+    files = {name: small.pictures.parent / f"altered_{name}.json" for name in documents}
+    for name, document in documents.items():
+        files[name].write_text(json.dumps(document))
+    try:
+        questions, pictures = vqa_json.load(files["questions"], files["annotations"], pictures_folder=small.pictures)
+    except (ValueError, FileNotFoundError) as error:
+        assert "altered_" in str(error) or "pictures are not in" in str(error)
+        assert "\n" not in str(error)
+    else:
+        assert all(one.question.strip() and one.answer.strip() and one.picture in pictures for one in questions)
 
 
 @pytest.mark.parametrize("broken", ["{", "[]", "{}", '{"questions": []}', '{"data_subtype": "x", "questions": {}}'])

@@ -8,7 +8,6 @@ from PIL import Image
 
 from course_utils.language import llm
 from course_utils.vlm import ask, finetune
-from course_utils.vlm.conversations import CAPTION_PROMPT
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +49,16 @@ def test_rationales_are_given_on_request(trained, picture, capsys, monkeypatch):
         assert capsys.readouterr().out == "red star, blue star: no\n"
 
 
-def test_questions_are_worded_as_the_worlds_word_theirs():
-    assert ask.normalised("  What colour is\nthe star ") == "what colour is the star?"
-    assert ask.normalised("is it red?") == "is it red?"
-    assert ask.normalised(CAPTION_PROMPT) == CAPTION_PROMPT
+def test_one_string_is_no_list_of_questions(trained, picture):
+    with pytest.raises(ValueError, match="Give questions as a list"):
+        ask.Asker(trained).ask(picture, "is it red?")
+
+
+def test_an_answer_may_hold_a_colon(trained, picture, monkeypatch):
+    monkeypatch.setattr("course_utils.vlm.VisionLanguageModel.complete", lambda *_, **__: [": 10:30"])
+    asker = ask.Asker(trained)
+    assert asker.ask(picture, ["What time is it?"]) == asker.ask(picture, ["what time is it?"], with_rationale=True)
+    assert asker.ask(picture, ["What time is it?"]) == ["10:30"]
 
 
 def test_the_program_answers_line_by_line(trained, picture, capsys):
@@ -67,6 +72,7 @@ def test_the_program_answers_line_by_line(trained, picture, capsys):
         ("none.png", "is it red?", "none.png cannot be read"),
         ("broken.png", "is it red?", "broken.png cannot be read"),
         ("grey.png", " ", "The question is empty"),
+        ("grey.png", "why " * 3000, "The question has 3,000 words"),
     ],
 )
 def test_the_program_says_what_is_wrong(trained, picture, tmp_path, capsys, picture_name, question, said):

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from course_utils.language import llm
 from course_utils.training import IGNORE
 from course_utils.vlm import conversations
-from course_utils.vlm.conversations import NO_TURN, Conversations, Turn, caption_turn, question_turn
+from course_utils.vlm.conversations import NO_TURN, SEPARATOR, Conversations, Turn, caption_turn, question_turn
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,18 @@ def test_a_rationale_precedes_its_answer_and_is_no_part_of_it(tokenizer):
     due = one.targets[one.targets != IGNORE]
     assert tokenizer.decode(due) == f" {turn.completion}<|im_end|>" == " red star, blue star: yes<|im_end|>"
     assert conversations.answer_in(turn.completion) == "yes" == conversations.answer_in("yes")
+
+
+@given(st.text(), st.text().map(lambda text: text.replace(SEPARATOR, "")))
+def test_an_answer_comes_back_out_of_its_completion(answer, rationale):
+    turn = Turn("what?", answer, rationale=rationale)
+    assert conversations.answer_in(turn.completion) == answer.strip()
+    assert conversations.answer_in(f" {turn.completion} ".strip()) == answer.strip()  # as generation gives it
+
+
+def test_a_rationale_with_the_separator_is_refused():
+    with pytest.raises(ValueError, match="'10:30' has a ':', which would end it"):
+        Turn("what?", "yes", rationale="10:30")
 
 
 def test_what_is_asked_for_is_the_next_token_of_the_same_turn(tokenizer):

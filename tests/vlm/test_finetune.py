@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 import small_llm
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from course_utils import training, vlm
 from course_utils.checkpoints import CheckpointError, read_weights, save_weights
@@ -56,7 +59,7 @@ def test_a_file_and_changes_make_a_configuration(tmp_path):
     [
         ("rank = ", "is not TOML"),
         ("speed = 3", "unknown entry speed"),
-        ('rank = "high"', "rank is 'high'; it must be a int"),
+        ('rank = "high"', "rank is 'high'; it must be a whole number"),
         ("[worlds]\nMars = 3", "worlds names Mars; there are: easy-VQA"),
         ("rank = 3", "nothing to train on"),
         (
@@ -67,9 +70,19 @@ def test_a_file_and_changes_make_a_configuration(tmp_path):
         ('bridge = "rope"\n[worlds]\nshapes = 3', "it is one of: linear, placed, MLP, resampler"),
         ("passes = 2\n[worlds]\nshapes = 3", "entry passes is now called epochs"),
         ("pictures_per_batch = 0\n[worlds]\nshapes = 3", "at least 1"),
-        ('questions = "q.json"', "needs annotations"),
+        ('questions = "q.json"', "belong together"),
+        ('pictures_folder = "photos"\n[worlds]\nshapes = 3', "belong together"),
+        ('worlds = ["shapes"]', "worlds is .*; it must be a table"),
+        ('[worlds]\nshapes = "many"', "worlds gives 'many' to shapes; it must be a whole number"),
+        ("[worlds]\nshapes = 0", "worlds gives 0 to shapes"),
+        *((f"{entry}\n[worlds]\nshapes = 3", entry.split()[0] + " is ") for entry in (
+            "held_out = -0.5", "held_out = 1.0", "held_out = nan", "warmup = 5.0", "warmup = -0.1", "patience = -1",
+            "validation = -1", "learning_rate = inf", "learning_rate = nan", "learning_rate = 0", "seed = -1",
+            "extra_late_questions = -2", "stepping_stone_share = 1.5", "join_layer = -1", 'precision = "fp8"',
+            'on_bad_picture = "keep"', "with_rationale = 1", "epochs = 2.5",
+        )),
     ],
-)
+)  # fmt: skip
 def test_what_is_wrong_with_a_file_is_said(text, said, tmp_path):
     file = tmp_path / "run.toml"
     file.write_text(text, encoding="utf-8")
@@ -77,10 +90,31 @@ def test_what_is_wrong_with_a_file_is_said(text, said, tmp_path):
         finetune.read_config(file)
 
 
+ENTRIES = st.sampled_from([one.name for one in dataclasses.fields(Config)])
+VALUES = st.sampled_from([0, -1, 3, 10**9, 0.5, -0.5, math.inf, -math.inf, math.nan, "", "shapes", True, [], {}])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(ENTRIES, VALUES, max_size=3))
+def test_any_entry_is_taken_or_refused_in_one_line_that_names_it(entries):
+    entries = {"worlds": {"shapes": 3}} | entries
+    toml = {name: json.dumps(value).replace("NaN", "nan").replace("Infinity", "inf") for name, value in entries.items()}
+    changes = [f"{name}={value.replace(': ', ' = ')}" for name, value in toml.items()]
+    try:
+        config = finetune.read_config(os.devnull, changes)
+    except ConfigError as error:
+        assert "\n" not in str(error)
+        assert any(name in str(error) for name in entries) or "nothing to train on" in str(error)
+    else:
+        assert 0 < config.learning_rate < math.inf and 0 <= config.warmup <= 1 and config.epochs >= 1
+
+
 def test_a_missing_file_and_a_change_without_a_value_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="no configuration"):
         finetune.read_config(tmp_path / "none.toml")
     (tmp_path / "run.toml").write_text("", encoding="utf-8")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        finetune.read_config(tmp_path)
     with pytest.raises(ConfigError, match="NAME=VALUE"):
         finetune.read_config(tmp_path / "run.toml", ["rank"])
 
@@ -181,10 +215,10 @@ def test_a_run_goes_on_from_what_another_learnt(tmp_path):
     assert on.loss[0] == pytest.approx(history.loss[-1], abs=0.5) and on.loss[0] < fresh.loss[0] - 2
     placed = dataclasses.replace(CONFIG, bridge="placed", epochs=1, evaluations_per_epoch=1, start_from=str(path))
     assert train(placed)[1].loss[0] == pytest.approx(on.loss[0], abs=1e-4)  # places begin at 0
-    with pytest.raises(CheckpointError, match="first.safetensors"):
-        train(dataclasses.replace(CONFIG, rank=2 * CONFIG.rank, start_from=str(path)))
-    with pytest.raises(ConfigError, match="join at layer 1, here at 2: set join_layer to 1"):
-        train(dataclasses.replace(CONFIG, join_layer=2, start_from=str(path)))
+    with pytest.raises(CheckpointError, match="first.safetensors is of another model"):
+        train(dataclasses.replace(CONFIG, bridge="MLP", start_from=str(path)))
+    with pytest.raises(ConfigError, match=r"first\.safetensors was built otherwise .* join_layer = 1 and rank = 4\."):
+        train(dataclasses.replace(CONFIG, rank=8, join_layer=2, start_from=str(path)))
 
 
 def test_many_small_batches_make_the_step_of_a_large_one():
@@ -384,7 +418,7 @@ def test_a_model_with_former_names_loads_with_the_same_meaning(tmp_path):
     assert finetune.load(tmp_path / "old.safetensors")[1] == CONFIG
     start = dataclasses.replace(CONFIG, epochs=1, evaluations_per_epoch=1, start_from=str(tmp_path / "old.safetensors"))
     train(start)
-    with pytest.raises(ConfigError, match="join at layer 1"):
+    with pytest.raises(ConfigError, match="set join_layer = 1"):
         train(dataclasses.replace(start, join_layer=2))
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
@@ -54,17 +53,6 @@ def test_a_world_or_split_that_is_not_there_is_named():
         worlds.read_world("Mars", "train", 3, Reader())
     with pytest.raises(ValueError, match="more emoji has no split 'test'; its splits are train, validation"):
         worlds.read_world("more emoji", "test", 3, Reader())
-
-
-def test_pictures_of_all_shapes_become_squares_with_white_borders():
-    found = worlds.squared(np.zeros((50, 100, 3), dtype=np.uint8))
-    assert found.shape == (128, 128, 3)
-    assert (found[:10] == 255).all() and (found[60:68] == 0).all()
-
-
-def test_small_pictures_stay_small_unless_asked():
-    small = np.zeros((64, 40, 3), dtype=np.uint8)
-    assert worlds.squared(small).shape == (64, 64, 3) and worlds.squared(small, 128).shape == (128, 128, 3)
 
 
 def test_stepping_stones_replace_the_yes_no_questions_across_a_direction_in_a_share_of_the_pictures():
