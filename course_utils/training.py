@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,9 +126,10 @@ def train_step(
         with contextlib.nullcontext() if exchange else accelerator.no_sync(model):
             with autocast(one, precision):
                 logits = model(one)
-                # Times the number of processes, since gradients are averaged over them. Without an answer, a gradient
-                # of zero: other processes wait for it.
-                part = loss(logits, one) * (processes * count / total) if count else logits.nan_to_num(0, 0).sum() * 0.0
+                if count:  # times the number of processes, since gradients are averaged over them
+                    part = loss(logits, one) * (processes * count / total)
+                else:  # a gradient of zero, since other processes wait for one
+                    part = logits.nan_to_num(0, 0, 0).sum() * 0
             part.backward()  # at once, so that only one batch is in memory
         value += part.item()
         if not math.isfinite(part.item()):
@@ -136,10 +137,9 @@ def train_step(
     value = _sum_over_processes(value, model, accelerator) / processes  # the same everywhere: all stop, or none
     try:
         _descend(value, list(model.parameters()), optimizer, clip)
-    except NonFiniteLoss as error:
-        error.questions = suspects or [name for one in batches for name in one.get("question_ids", [])]
-        if processes > 1:
-            error.questions = gather_object(error.questions)
+    except NonFiniteLoss as error:  # with several processes, the one with the suspects names them
+        everyone = [name for one in batches for name in one.get("question_ids", [])]
+        error.questions = everyone if math.isfinite(value) else suspects
         raise
     return value
 
@@ -185,6 +185,8 @@ class NonFiniteLoss(RuntimeError):
 
 def autocast(batch: dict, precision: str) -> contextlib.AbstractContextManager:
     """Compute in bfloat16 where ``precision`` is "bf16"; weights and loss stay in float32."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
     tensor = next(value for value in batch.values() if torch.is_tensor(value))
     return torch.autocast(tensor.device.type, torch.bfloat16, enabled=precision == "bf16")
 
@@ -394,7 +396,7 @@ class Settings:
             "weight_decay": (0 <= self.weight_decay < math.inf, "a number, at least 0"),
             "warmup": (0 <= self.warmup <= 1, "a share of the steps, from 0 to 1"),
             "clip": (self.clip is None or self.clip > 0, "a positive number, or None for no limit"),
-            "precision": (self.precision in PRECISIONS, "one of " + ", ".join(PRECISIONS)),
+            "precision": (self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
         }
         for name, (fits, wanted) in allowed.items():
             if not fits:
@@ -410,20 +412,22 @@ def fit(
     model: nn.Module, train: Iterable[dict], validation: Iterable[dict] | Validation | None = None, *, epochs: int,
     learning_rate: float = 1e-3, weight_decay: float = 0.01, warmup: float = 0.1, clip: float | None = 1.0,
     precision: str = "fp32", accumulate: int = 1, patience: int | None = None, loss: Loss = answer_loss,
-    folder: str | Path | None = None, resume: bool = False, tracker: Tracker | None = None,
-    device: torch.device | str | None = None, accelerator: Accelerator | None = None, progress: bool = True,
+    folder: str | Path | None = None, resume: bool = False, about: Mapping[str, Any] | None = None,
+    tracker: Tracker | None = None, device: torch.device | str | None = None, accelerator: Accelerator | None = None,
+    progress: bool = True,
 ) -> History:  # fmt: skip
     """Train with AdamW, a linear warm-up and a cosine decay; keep the best weights.
 
     The model is left in evaluation mode, with the weights of the epoch that scored best on ``validation`` (the last
     epoch without it). With a folder, ``best.safetensors`` holds these weights, and ``last.pt`` the state of the run
-    after each epoch and after Ctrl-C. A resumed run continues exactly as if it had never stopped, provided that the
-    order of the batches depends only on the epoch: see :class:`EpochBatches`.
+    at the start, after each epoch and after Ctrl-C. A resumed run continues exactly as if it had never stopped,
+    provided that the order of the batches depends only on the epoch: see :class:`EpochBatches`.
 
     Args:
         model: Called with a batch, returns logits (batch, answers).
         train: Batches, with a length. ``set_epoch`` is called on it, or on its ``batch_sampler``, if there is one.
-        validation: Batches, or a function of the model that returns its accuracy and the accuracy of each type.
+        validation: Batches, or a function of the model that returns its accuracy (larger is better) and the accuracy
+            of each type.
         epochs: Passes over ``train``.
         learning_rate: The highest learning rate, at the end of the warm-up.
         weight_decay: Weight decay of AdamW.
@@ -433,8 +437,10 @@ def fit(
         accumulate: Batches per step, for large batches that do not fit into memory.
         patience: Stop after this many epochs without a better validation accuracy.
         loss: (logits, batch) to a scalar.
-        folder: Where checkpoints are written; None keeps the best weights in memory.
-        resume: Continue from ``last.pt`` in the folder, if it is there.
+        folder: Where checkpoints are written, without an earlier run unless it is resumed; None keeps the best weights
+            in memory.
+        resume: Continue from ``last.pt`` in the folder.
+        about: Names and values of whatever else the run depends on, such as the data: a resumed run must have the same.
         tracker: Receives the loss of each step and the accuracy of each epoch.
         device: Where to train; by default the device of the model.
         accelerator: For a run on several processes. Each has the same model and its own share of every batch; only
@@ -442,24 +448,23 @@ def fit(
         progress: Whether to show a progress bar.
 
     Raises:
+        ValueError: If an argument is out of its range, or ``validation`` returns NaN.
         NonFiniteLoss: If the loss becomes NaN; checkpoints are left unchanged.
-        CheckpointError: If the checkpoint to resume from is damaged, or from another model or other settings.
+        CheckpointError: If the folder cannot be written, holds a run that is not resumed, or nothing to resume; or if
+            the checkpoint to resume from is damaged, or from another model or other settings.
     """
-    if patience is not None and validation is None:
-        raise ValueError("patience needs validation data: give a validation loader.")
+    settings = Settings(epochs, len(train), learning_rate, weight_decay, warmup, clip, precision, accumulate)
+    if patience is not None and (validation is None or patience < 1):
+        raise ValueError(f"patience is {patience}; it must be at least 1, and needs validation data.")
     if resume and folder is None:
         raise ValueError("resume needs the folder of the run.")
-    if accumulate < 1:
-        raise ValueError(f"accumulate is {accumulate}; a step takes at least one batch.")
     if device is not None:
         model.to(device)
-    steps = -(-len(train) // accumulate)
-    settings = Settings(epochs, steps, learning_rate, weight_decay, warmup, clip, precision, accumulate)
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trained, learning_rate, weight_decay=weight_decay)
-    run = _Run(model, optimizer, settings, Path(folder) if folder is not None else None, accelerator)
-    if resume:
-        run.load()
+    same = dataclasses.asdict(settings) | {"trained_weights": len(trained)} | _order(train) | dict(about or {})
+    run = _Run(model, optimizer, settings, Path(folder) if folder is not None else None, accelerator, same)
+    run.begin(resume)
     tracker = tracker or NoTracker()
     called = _prepared(model, accelerator)
     with _progress_bar(run, progress and run.writes) as bar, _stop_between_steps() as stop:
@@ -469,6 +474,8 @@ def fit(
                 run.record_validation(*(validation(model) if callable(validation) else _accuracies(model, validation)))
                 tracker.log(run.step, {"validation accuracy": run.history.validation[-1]})
             run.end_epoch()
+            if stop.is_set():
+                raise KeyboardInterrupt
         _show(bar, run)
     run.restore_best()
     return run.history
@@ -510,7 +517,8 @@ def _one_epoch(run: _Run, model: nn.Module, train, loss: Loss, tracker: Tracker,
                 precision=settings.precision, accelerator=run.accelerator,
             )  # fmt: skip
         except NonFiniteLoss as error:
-            raise NonFiniteLoss(error.value, batches[0], run.step + 1) from None
+            error.step = f" at step {run.step + 1}"
+            raise
         run.record_step(value, rate, time.perf_counter() - began)
         tracker.log(run.step, {"loss": value, "learning rate": rate})
         bar.update()
@@ -521,9 +529,19 @@ def _one_epoch(run: _Run, model: nn.Module, train, loss: Loss, tracker: Tracker,
             raise KeyboardInterrupt
 
 
+def _sampler(loader):
+    return getattr(loader, "batch_sampler", loader)  # a DataLoader's order is its sampler's
+
+
+def _order(loader) -> dict[str, Any]:
+    """What the order of the batches depends on, if the loader or its sampler is an :class:`EpochBatches`."""
+    known = ("rows", "batch_size", "shuffle", "seed")
+    return {name: getattr(_sampler(loader), name) for name in known if isinstance(_sampler(loader), EpochBatches)}
+
+
 def _remaining_batches(run: _Run, loader) -> Iterator[tuple[dict, ...]]:
     """The batches of the epoch that the run has not seen yet, as many at a time as make a step."""
-    sampler = getattr(loader, "batch_sampler", loader)  # a DataLoader's order is its sampler's
+    sampler = _sampler(loader)
     if hasattr(sampler, "set_epoch"):
         sampler.set_epoch(run.epoch)
     batches = iter(loader)
@@ -583,10 +601,11 @@ class _Run:
 
     def __init__(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, settings: Settings, folder: Path | None,
-        accelerator: Accelerator | None,
+        accelerator: Accelerator | None, same: dict[str, Any],
     ) -> None:  # fmt: skip
         self.model, self.optimizer, self.settings, self.folder = model, optimizer, settings, folder
         self.accelerator = accelerator
+        self.same = json.loads(json.dumps(same, default=str))  # what a resumed run must share, as it is read back
         self.history = History()
         self.epoch = self.steps_in_epoch = 0
         self.best: dict[str, torch.Tensor] | None = None
@@ -601,6 +620,22 @@ class _Run:
         """Whether this process writes files and shows progress."""
         return self.accelerator is None or self.accelerator.is_main_process
 
+    def begin(self, resume: bool) -> None:
+        """Restore the run that the folder holds, or start one where there is none."""
+        if self.folder is None:
+            return
+        path = self.folder / "last.pt"
+        if resume and not path.exists():
+            raise CheckpointError(f"There is no {path} to resume. Start the run without resume, or correct the folder.")
+        earlier = self._read(path) if path.exists() else None
+        if resume:
+            self._restore(earlier, path)
+        elif (earlier and earlier["history"]["loss"]) or (self.folder / "best.safetensors").exists():
+            raise CheckpointError(
+                f"{self.folder} holds an earlier run. Continue it (resume=True, or --resume), or give this one another."
+            )
+        self.save_last()  # now, so that a folder that cannot be written costs no training
+
     def record_step(self, loss: float, rate: float, seconds: float) -> None:
         self.history.loss.append(loss)
         self.history.learning_rate.append(rate)
@@ -609,7 +644,9 @@ class _Run:
 
     def record_validation(self, value: float, by_type: dict[str, float]) -> None:
         history = self.history
-        better = value > max(history.validation, default=-1.0)
+        if math.isnan(value):
+            raise ValueError("validation returned NaN instead of an accuracy: the best epoch cannot be chosen.")
+        better = value > max(history.validation, default=-math.inf)
         history.validation.append(value)
         for kind, share in by_type.items():
             history.by_type.setdefault(kind, []).append(share)
@@ -646,7 +683,7 @@ class _Run:
         if self.folder is None or not self.writes:
             return
         state = {
-            "settings": json.dumps(dataclasses.asdict(self.settings)),
+            "settings": json.dumps(self.same),
             "history": json.dumps(dataclasses.asdict(self.history)),
             "epoch": self.epoch,
             "steps_in_epoch": self.steps_in_epoch,
@@ -659,21 +696,25 @@ class _Run:
         }
         write_atomically(self.folder / "last.pt", lambda path: torch.save(state, path))
 
-    def load(self) -> None:
-        path = self.folder / "last.pt"
-        if not path.exists():
-            return
+    def _read(self, path: Path) -> dict:
         try:
             state = torch.load(path, map_location=device_of(self.model), weights_only=True)
+            return state | {name: json.loads(state[name]) for name in ("settings", "history")}
         except Exception as error:  # the kind of error depends on the damage
-            raise CheckpointError(f"{path} is damaged ({error}). Delete it to start afresh.") from error
-        saved, now = json.loads(state["settings"]), dataclasses.asdict(self.settings)
-        changed = [f"{name} was {saved.get(name)}, now {now[name]}" for name in now if saved.get(name) != now[name]]
+            raise CheckpointError(f"{path} is damaged ({error}). Start again in another folder.") from error
+
+    def _restore(self, state: dict, path: Path) -> None:
+        saved, now = state["settings"], self.same
+        shared = [name for name in now if name in saved]  # not what another version of the course added
+        changed = [f"{name} was {saved[name]}, now {now[name]}" for name in shared if saved[name] != now[name]]
         if changed:
-            raise CheckpointError(f"{path} is of a run with other settings: {'; '.join(changed)}. Use another folder.")
+            raise CheckpointError(
+                f"{path} is of a run with other settings: {'; '.join(changed)}. Change them back to continue it, or give "
+                "this run another folder."
+            )
         load_weights(self.model, state["model"], path)
         self.optimizer.load_state_dict(state["optimizer"])
-        self.history = History(**json.loads(state["history"]))
+        self.history = History(**state["history"])
         self.epoch, self.steps_in_epoch, self.rng = state["epoch"], state["steps_in_epoch"], state["rng"]
         self.restore_rng()
 

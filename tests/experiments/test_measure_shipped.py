@@ -86,8 +86,19 @@ def test_a_classifier_is_trained_and_asked():
 def test_the_shipped_model_is_the_configured_one_and_small():
     notes = read_weights(SHIPPED)[1]
     for path, part in zip(evaluate.PARTS, evaluate.parts_of(notes), strict=True):
-        assert f"--config data/{path.name}" in part["command"]
+        assert part["command"].startswith(f"python -m course_utils.vlm.finetune --config data/{path.name}")
     assert SHIPPED.stat().st_size < 15e6
+
+
+def test_the_notes_say_which_parts_the_program_does_not_make_again():
+    remarks = {
+        n: part["remark"] for n, part in enumerate(evaluate.parts_of(read_weights(SHIPPED)[1]), 1) if "remark" in part
+    }
+    assert set(remarks) == {3, 5, 6}
+    assert "named only the object found" in remarks[3] and "script, not in the project" in remarks[5]
+    assert "last 17 of 3,912 steps were left out" in remarks[6]
+    for number, said in ((3, "named only the object found"), (5, "separate script"), (6, "last 17 of the 3,912")):
+        assert said in evaluate.PARTS[number - 1].read_text(encoding="utf-8").replace("\n# ", " ")
 
 
 @pytest.mark.parametrize(
