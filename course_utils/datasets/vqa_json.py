@@ -28,7 +28,7 @@ from course_utils.datasets.vqa import VisualQuestion
 
 def load(
     questions: str | Path, annotations: str | Path | None = None, *,
-    pictures_folder: str | Path, on_missing_picture: str = "raise",
+    pictures_folder: str | Path, on_bad_picture: str = "raise",
 ) -> tuple[list[VisualQuestion], dict[int, Path]]:  # fmt: skip
     """Read questions, answers and picture paths.
 
@@ -36,7 +36,7 @@ def load(
         questions: The official questions file.
         annotations: The official annotations file; None (the test splits have none) leaves the answers empty.
         pictures_folder: The folder with the pictures.
-        on_missing_picture: "raise", or "skip" to leave out such questions, with a warning that counts them.
+        on_bad_picture: "raise" if a picture is missing, or "skip" to leave out its questions, with a warning.
 
     Returns:
         The questions, whose ``type`` is the answer type ("yes/no", "number" or "other"; "" without one); and image id
@@ -47,14 +47,14 @@ def load(
         ValueError: If a file is not JSON or not in the official layout, a question is empty or has no annotation, or
             two files in the folder could be the same picture.
     """
-    if on_missing_picture not in ("raise", "skip"):
-        raise ValueError(f'on_missing_picture is "raise" or "skip", not {on_missing_picture!r}.')
+    if on_bad_picture not in ("raise", "skip"):
+        raise ValueError(f'on_bad_picture is "raise" or "skip", not {on_bad_picture!r}.')
     document = _read(questions)
     subtype = _get({"data_subtype": ""} | document, "data_subtype", str, questions, "the file")
     entries = _by_id(document, "questions", questions)
     answers = _by_id(_read(annotations), "annotations", annotations) if annotations is not None else None
     asked = [_question(entry, questions, answers, annotations) for entry in entries.values()]
-    return _with_pictures(asked, Path(pictures_folder), subtype, skip=on_missing_picture == "skip")
+    return _with_pictures(asked, Path(pictures_folder), subtype, skip=on_bad_picture == "skip")
 
 
 def _read(file: str | Path) -> dict:
@@ -134,7 +134,7 @@ def _with_pictures(
         listed = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         message = f"{len(missing)} of {len(names)} pictures are not in {folder}: {listed}"
         if not skip:
-            raise FileNotFoundError(f'{message}. Add them, or leave their questions out: on_missing_picture="skip".')
+            raise FileNotFoundError(f'{message}. Add them, or leave their questions out: on_bad_picture="skip".')
         left_out = len(questions) - len(kept)
         warnings.warn(f"{message}. {left_out} of {len(questions)} questions are left out.", stacklevel=3)
     return kept, pictures

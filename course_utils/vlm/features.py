@@ -16,11 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
-from course_utils.cache import AssetError, cache_folder
+from course_utils.cache import AssetError, cache_folder, shared_lock
 from course_utils.datasets.vqa import BadPicture
 from course_utils.vlm.model import PictureReader
 from course_utils.vlm.prepare import VERSION, prepared_picture
@@ -172,7 +171,7 @@ class _Store:
     def add(self, digests: Sequence[bytes], features: torch.Tensor) -> None:
         """Append rows of features, (n, cells, dim) float16, unless another process has written them meanwhile."""
         try:
-            with FileLock(self.lock):
+            with shared_lock(self.lock):
                 self._refresh()
                 new = [number for number, digest in enumerate(digests) if digest not in self.rows]
                 os.truncate(self.digests, self.count * DIGEST)  # what a killed process left behind

@@ -14,6 +14,7 @@ import dataclasses
 import json
 import math
 import sys
+import tempfile
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -59,6 +60,7 @@ LIMITS = {
 }  # fmt: skip
 KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "a table"}
 STRUCTURE = ("trainable", "join_layer", "rank")  # what two models must share for one to go on from the other
+FREE = ("folder", "tracker", "patience")  # what may change when a run is resumed
 SHIPPED = CHECKPOINTS / "seeing_llm.safetensors"  # trained with data/seeing_llm.toml and its six successors
 MEASURED = 2000  # pictures from which a bridge learns the scale of the features
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -302,6 +304,7 @@ def train(
         model, batches, score if held_out else None, epochs=config.epochs * batches.evaluations_per_epoch,
         learning_rate=config.learning_rate, weight_decay=0.0, warmup=config.warmup, precision=config.precision,
         accumulate=config.accumulate, patience=config.patience or None if held_out else None, folder=folder,
+        about={name: value for name, value in dataclasses.asdict(config).items() if name not in FREE},
         resume=resume, tracker=tracker, accelerator=accelerator, progress=progress,
     )  # fmt: skip
     return model, history
@@ -437,8 +440,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
+def _check_folders(config: Config, options: argparse.Namespace) -> None:
+    """Find out before any work whether the run can be saved and the model written, and whether a run is there."""
+    last = Path(config.folder) / "last.pt"
+    if options.resume and not last.exists():
+        raise ConfigError(f"There is no run in {config.folder}. Start it without --resume, or correct the folder.")
+    if last.exists() and not options.resume:
+        raise ConfigError(
+            f"{config.folder} holds an earlier run. Continue it with --resume, or give this one another folder: "
+            "--set folder=…"
+        )
+    for folder in (Path(config.folder), *([Path(options.ship).parent] if options.ship else [])):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise ConfigError(f"Nothing can be written in {folder} ({error.strerror}): choose another.") from error
+    if options.ship and Path(options.ship).is_dir():
+        raise ConfigError(f"{options.ship} is a folder. Give --ship a file, such as model.safetensors.")
+
+
 def _run(config: Config, options: argparse.Namespace) -> int:
     accelerator = Accelerator()
+    if accelerator.is_main_process:
+        _check_folders(config, options)
     reader = vlm.PictureReader().to(accelerator.device)
     worlds, validation = read_worlds(config, reader)
     if options.search:
@@ -456,6 +481,8 @@ def _run(config: Config, options: argparse.Namespace) -> int:
         for path in (folder / "model.safetensors", *([options.ship] if options.ship else [])):
             save(model, config, path, about)
         (folder / "history.json").write_text(json.dumps(dataclasses.asdict(history)), encoding="utf-8")
+        if not validation:
+            print("Nothing was held out to validate on: raise held_out and validation, or add pictures.")
         for world in validation:
             table = by_type(model, batch_worlds(model, [world], pictures_per_batch=32))
             print(world.name, table.to_string(index=False), sep="\n")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from typing import IO
 
 import numpy as np
 import torch
@@ -132,40 +132,35 @@ def precompute_text(
     """
     distinct = {turn for some in turns for turn in some}
     distinct = sorted(distinct, key=lambda turn: len(turn.prompt) + len(turn.completion))
-    found = StatesOnDisk(llm.config.hidden_size)
-    for start in range(0, len(distinct), batch_size):
-        some = distinct[start : start + batch_size]
-        batches = Conversations(torch.zeros(len(some), 0, 0), [[turn] for turn in some], tokenizer)
-        batch = batches.batch(np.arange(len(some)))
-        inputs = (batch[name].to(llm.device) for name in ("input_ids", "turn_ids", "position_ids"))
-        states = _lower_layers(llm, join_layer, *inputs)
-        for turn, state, real in zip(some, states, batch["turn_ids"] != NO_TURN, strict=True):
-            found.append(turn, state[: int(real.sum())].half().cpu())
-    return found
+    spans, end, width = {}, 0, llm.config.hidden_size
+    with _temporary_file() as file:
+        for start in range(0, len(distinct), batch_size):
+            some = distinct[start : start + batch_size]
+            batches = Conversations(torch.zeros(len(some), 0, 0), [[turn] for turn in some], tokenizer)
+            batch = batches.batch(np.arange(len(some)))
+            inputs = (batch[name].to(llm.device) for name in ("input_ids", "turn_ids", "position_ids"))
+            states = _lower_layers(llm, join_layer, *inputs).half().cpu()
+            for turn, state, real in zip(some, states, batch["turn_ids"] != NO_TURN, strict=True):
+                length = int(real.sum())
+                file.write(state[:length].numpy().tobytes())
+                spans[turn], end = slice(end, end + length), end + length
+        file.flush()
+        # Copy-on-write, since tensors must be writable; the mapping outlives the file's name.
+        return StatesOnDisk(torch.from_numpy(np.memmap(file, np.float16, mode="c", shape=(end, width))), spans)
+
+
+def _temporary_file() -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile(dir=cache_folder())  # the system's own folder for these is often in memory
+    except OSError:  # no such folder yet, or a cache that is only to be read
+        return tempfile.TemporaryFile()
 
 
 class StatesOnDisk(TextStates):
-    """States of turns, (tokens, width) float16, appended to a temporary file and memory-mapped at the first reading."""
+    """States of turns, each a slice of one memory-mapped tensor, (tokens, width) float16."""
 
-    def __init__(self, width: int) -> None:
-        self.width, self.spans, self.end = width, {}, 0
-        try:
-            folder = cache_folder()  # the system's folder for temporary files is often kept in memory
-            self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - open as long as the states are used
-        except OSError:  # no such folder yet, or a cache that is only to be read
-            self.file = tempfile.TemporaryFile()  # noqa: SIM115
-
-    def append(self, turn: Turn, states: torch.Tensor) -> None:
-        """Add the states of one turn."""
-        self.file.write(states.numpy().tobytes())
-        self.spans[turn] = slice(self.end, self.end + len(states))
-        self.end += len(states)
-
-    @cached_property
-    def flat(self) -> torch.Tensor:
-        """The states of all turns, one after the other."""
-        self.file.flush()
-        return torch.from_numpy(np.memmap(self.file, np.float16, mode="c", shape=(self.end, self.width)))
+    def __init__(self, flat: torch.Tensor, spans: dict[Turn, slice]) -> None:
+        self.flat, self.spans = flat, spans
 
     def __getitem__(self, turn: Turn) -> torch.Tensor:
         return self.flat[self.spans[turn]]

@@ -68,7 +68,7 @@ def read_vqa(
             nothing is left to ask about.
         AssetError: If there is no room for the features.
     """
-    asked, files = vqa_json.load(questions, annotations, pictures_folder=folder, on_missing_picture=on_bad_picture)
+    asked, files = vqa_json.load(questions, annotations, pictures_folder=folder, on_bad_picture=on_bad_picture)
     turns, annotators = {key: [] for key in files}, {key: [] for key in files}
     for one in asked:
         try:

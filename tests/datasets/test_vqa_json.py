@@ -93,7 +93,7 @@ def test_missing_pictures_are_counted_and_the_first_named(small):
     with pytest.raises(FileNotFoundError, match=r"2 of 3 pictures.*COCO_val2014_000000000009\.jpg.*skip"):
         small.load()
     with pytest.warns(UserWarning, match="4 of 6 questions are left out"):
-        questions, pictures = small.load(on_missing_picture="skip")
+        questions, pictures = small.load(on_bad_picture="skip")
     assert [question.picture for question in questions] == [581929, 581929] and list(pictures) == [581929]
 
 
@@ -232,4 +232,4 @@ def test_files_and_folders_that_are_not_there(small):
     with pytest.raises(FileNotFoundError, match="no folder absent"):
         vqa_json.load(small.questions_file, pictures_folder="absent")
     with pytest.raises(ValueError, match='"raise" or "skip"'):
-        small.load(on_missing_picture="ignore")
+        small.load(on_bad_picture="ignore")

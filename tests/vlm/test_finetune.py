@@ -17,9 +17,11 @@ import small_llm
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from course_utils import training, vlm
 from course_utils.checkpoints import CheckpointError, read_weights, save_weights
+from course_utils.datasets.vqa import BadPicture
 from course_utils.language import llm
 from course_utils.vlm import ask, evaluate, finetune
 from course_utils.vlm.finetune import Config, ConfigError
@@ -36,6 +38,12 @@ CONFIG = Config(
 def tiny(monkeypatch):
     monkeypatch.setattr(llm, "load", small_llm.load)
     monkeypatch.setattr(llm, "fast_dtype", lambda *_: torch.float32)
+
+
+@pytest.fixture(autouse=True)
+def features_folder(tmp_path, monkeypatch):
+    """Features of these tests' pictures do not stay in the cache."""
+    monkeypatch.setattr("course_utils.vlm.features.cache_folder", lambda: tmp_path / "features")
 
 
 def train(config=CONFIG, **options):
@@ -356,6 +364,30 @@ def test_the_program_says_what_is_wrong(tmp_path, worlds, capsys):
     assert "the layers are 0 to 2" in capsys.readouterr().err
 
 
+def test_a_run_is_not_begun_over_another_and_resumed_only_where_there_is_one(tmp_path, worlds, capsys):
+    assert program(tmp_path, "--resume") == 2
+    assert "There is no run in" in capsys.readouterr().err
+    assert program(tmp_path) == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    assert program(tmp_path) == 2
+    assert "Continue it with --resume, or give this one another folder" in capsys.readouterr().err
+    assert program(tmp_path, "--resume", "--set", "seed=3") == 2
+    assert "seed was 0, now 3" in capsys.readouterr().err
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert program(tmp_path, "--resume", "--set", "patience=2") == 0
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_any_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(finetune, "read_worlds", lambda *_: pytest.fail("work was begun"))
+    (tmp_path / "file").write_text("in the way")
+    assert program(tmp_path, "--set", f"folder={(tmp_path / 'file' / 'run').as_posix()}") == 2
+    assert "Nothing can be written in" in capsys.readouterr().err
+    assert program(tmp_path, "--ship", str(tmp_path / "file" / "model.safetensors")) == 2
+    assert "Nothing can be written in" in capsys.readouterr().err
+    assert program(tmp_path, "--ship", str(tmp_path)) == 2
+    assert "is a folder" in capsys.readouterr().err
+
+
 def test_ctrl_c_says_how_to_go_on(tmp_path, worlds, monkeypatch, capsys):
     def stop(*_, **__):
         raise KeyboardInterrupt
@@ -366,8 +398,6 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, worlds, monkeypatch, capsys):
 
 
 def test_vqa_in_its_official_layout_is_trained_on(tmp_path, monkeypatch):
-    from PIL import Image
-
     for number in range(12):
         Image.new("RGB", (60 + number, 40), ("red", "blue")[number % 2]).save(
             tmp_path / f"COCO_train2014_{number:012d}.jpg"
@@ -391,6 +421,66 @@ def test_vqa_in_its_official_layout_is_trained_on(tmp_path, monkeypatch):
     assert (len(worlds[0].turns), len(validation[0].turns)) == (9, 3)
     model, _ = finetune.train(config, worlds, validation, progress=False)
     assert finetune.vqa_score(model, validation[0]) == pytest.approx(1.0)
+
+
+def own_data(folder, items):
+    """A folder and two files with only the entries that are needed; items are (size, question, answer)."""
+    for number, (size, _, _) in enumerate(items):
+        Image.new("RGB", size, (40 * number, 255 - 40 * number, 90)).save(folder / f"{number}.png")
+    asked = [{"image_id": n, "question_id": n, "question": question} for n, (_, question, _) in enumerate(items)]
+    given = [
+        {"image_id": n, "question_id": n, "multiple_choice_answer": answer} for n, (*_, answer) in enumerate(items)
+    ]
+    (folder / "q.json").write_text(json.dumps({"questions": asked}), encoding="utf-8")
+    (folder / "a.json").write_text(json.dumps({"annotations": given}), encoding="utf-8")
+    return dataclasses.replace(
+        CONFIG, worlds={}, questions=str(folder / "q.json"), annotations=str(folder / "a.json"), held_out=0.0,
+        pictures_folder=str(folder), pictures_per_batch=4, evaluations_per_epoch=10, epochs=40, learning_rate=1e-2,
+        folder=str(folder / "run"),
+    )  # fmt: skip
+
+
+def test_what_was_learned_by_heart_is_answered_when_asked(tmp_path):
+    items = [
+        ((60, 60), "DNA or RNA", "RNA"), ((300, 40), "What time is it?", "10:30"),
+        ((64, 64), "What time is it?", "7:15: late"), ((90, 70), "Name it.", "an O:ring"),
+    ]  # fmt: skip
+    config = dataclasses.replace(own_data(tmp_path, items), epochs=120)
+    worlds, validation = finetune.read_worlds(config, vlm.PictureReader())
+    assert not validation
+    model, history = finetune.train(config, worlds, progress=False)
+    assert len(history.loss) == 120  # one batch a pass, although ten evaluations are asked for
+    finetune.save(model, config, tmp_path / "model.safetensors")
+    asker = ask.Asker(tmp_path / "model.safetensors")
+    for number, (_, question, answer) in enumerate(items):
+        assert asker.ask(tmp_path / f"{number}.png", [question]) == [answer]
+
+
+def test_bad_pictures_of_ones_own_stop_the_run_or_are_left_out(tmp_path):
+    config = own_data(tmp_path, [((50, 50), "What is it?", answer) for answer in ("a", "b", "c", "d")])
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    (tmp_path / "2.png").unlink()
+    reader = vlm.PictureReader()
+    with pytest.raises(FileNotFoundError, match=r"2\.jpg.*on_bad_picture"):
+        finetune.read_worlds(config, reader)
+    Image.new("RGB", (9, 9)).save(tmp_path / "2.png")
+    with pytest.raises(BadPicture, match=r"1 of 4 pictures cannot be used\. .*1\.png.*on_bad_picture"):
+        finetune.read_worlds(config, reader)
+    with pytest.warns(UserWarning, match=r"1 of 4 pictures are left out\. .*1\.png"):
+        worlds, _ = finetune.read_worlds(dataclasses.replace(config, on_bad_picture="skip"), reader)
+    assert sorted(turns[0].answer for turns in worlds[0].turns) == ["a", "c", "d"] and len(worlds[0].features) == 3
+
+
+def test_an_answer_that_generation_would_cut_is_refused(tmp_path):
+    config = own_data(tmp_path, [((50, 50), "What is it?", "very " * 80 + "long")])
+    with pytest.raises(ValueError, match="the answer 'very very .* generates at most 64.* Shorten it"):
+        finetune.train(config, finetune.read_worlds(config, vlm.PictureReader())[0], progress=False)
+
+
+def test_a_long_question_is_named_by_its_id(tmp_path):
+    config = own_data(tmp_path, [((50, 50), "why " * 3000, "so")])
+    with pytest.raises(ValueError, match=r"q\.json: question 0: The question has 3,000 words"):
+        finetune.read_worlds(config, vlm.PictureReader())
 
 
 def test_the_program_prints_the_vqa_accuracy_of_several_annotators(tmp_path, monkeypatch, capsys):
