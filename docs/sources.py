@@ -1,7 +1,7 @@
 """Gather the site's pages from the course: ``python docs/sources.py build/site-source``.
 
-The landing page comes from README.md and the course's figures, the glossary from the lessons' key terms; lessons are
-copied. A new lesson or new results need no change here.
+The landing page comes from README.md and the course's figures, the glossary from the lessons' key terms; lessons and
+the guides, docs/*.md, are copied. A new lesson, guide or result needs no change here.
 """
 
 from __future__ import annotations
@@ -43,10 +43,14 @@ def gather(folder: Path, root: Path = ROOT) -> list[Path]:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         terms += key_terms(notebook, path.stem)
         (folder / path.name).write_text(json.dumps(for_the_web(notebook, repository)), encoding="utf-8")
+    guides = sorted((root / "docs").glob("*.md"))
+    for path in guides:
+        text = web_links(path.read_text(encoding="utf-8"), "docs", repository)
+        (folder / path.name).write_text(text, encoding="utf-8")
     (folder / "glossary.md").write_text(glossary(terms), encoding="utf-8")
     figures = draw_figures(folder)
     readme = (root / "README.md").read_text(encoding="utf-8")
-    (folder / "index.md").write_text(landing_page(readme, lessons, figures, repository), encoding="utf-8")
+    (folder / "index.md").write_text(landing_page(readme, lessons, guides, figures, repository), encoding="utf-8")
     return lessons
 
 
@@ -78,7 +82,7 @@ def for_the_web(notebook: dict, repository: str) -> dict:
 
 
 def web_links(text: str, folder: str, repository: str) -> str:
-    """Point relative links to lessons at the site, and those to other files at the repository's web address.
+    """Point relative links to lessons and guides at the site, others at the repository's web address.
 
     Args:
         text: Markdown.
@@ -94,8 +98,8 @@ def web_links(text: str, folder: str, repository: str) -> str:
         for part in f"{folder}/{target}".split("/"):
             parts = parts[:-1] if part == ".." else parts + [part] * (part not in ("", "."))
         path = "/".join(parts)
-        lesson = re.fullmatch(r"notebooks/(\d\d_\w+\.ipynb(#.*)?)", path)
-        return before + (lesson.group(1) if lesson else repository + path) + after
+        page = re.fullmatch(r"(?:notebooks/(?=\d\d_)|docs/)(\w+\.(?:ipynb|md)(#.*)?)", path)
+        return before + (page.group(1) if page else repository + path) + after
 
     return LINK.sub(moved, text)
 
@@ -164,7 +168,9 @@ def draw_figures(folder: Path) -> dict[str, str]:
     return {name: figure.alt for name, figure in shown.items()}
 
 
-def landing_page(readme: str, lessons: list[Path], figures: dict[str, str], repository: str) -> str:
+def landing_page(
+    readme: str, lessons: list[Path], guides: list[Path], figures: dict[str, str], repository: str
+) -> str:  # fmt: skip
     """The landing page: the README's opening, the map, the lessons, the ladder, and how to start."""
     sections = dict(re.findall(r"^##? ([^\n]*)\n(.*?)(?=^## |\Z)", readme, flags=re.M | re.S))
     title, opening = next(iter(sections.items()))
@@ -178,7 +184,7 @@ def landing_page(readme: str, lessons: list[Path], figures: dict[str, str], repo
         page = page.replace(f"({repository}{name})", f"({name})")
     names = [f"{_title(path)} <{path.stem}>" for path in lessons]
     contents = ["```{toctree}", ":hidden:", ":caption: Lessons", "", *names, "```"]
-    more = ["```{toctree}", ":hidden:", ":caption: More", "", "Glossary <glossary>", "```"]
+    more = ["```{toctree}", ":hidden:", ":caption: More", "", *(path.stem for path in guides), "glossary", "```"]
     return "\n".join([page, "", *contents, "", *more, ""])
 
 

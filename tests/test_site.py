@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pages
 import pytest
@@ -32,6 +33,7 @@ TERMS = f"# 04\n\n## Key terms\n\n{TABLE}\n\n## Exercises"
         ("00_start_here.ipynb#Recap", "00_start_here.ipynb#Recap"),
         ("../data/README.md", f"{REPOSITORY}data/README.md"),
         ("homework/00_start_here.ipynb", f"{REPOSITORY}notebooks/homework/00_start_here.ipynb"),
+        ("../docs/own_pictures.md", "own_pictures.md"),
         ("#part", "#part"),
         ("https://example.org/a", "https://example.org/a"),
     ],
@@ -89,12 +91,13 @@ def test_every_lesson_adds_its_terms():
 def test_the_landing_page_holds_map_lessons_and_what_was_measured(measured):
     figures = {"map.png": "The map [of it]"} | ({"ladder.png": "The ladder"} if measured else {})
     readme = (authoring.ROOT / "README.md").read_text(encoding="utf-8")
-    page = sources.landing_page(readme, authoring.lessons(), figures, REPOSITORY)
+    page = sources.landing_page(readme, authoring.lessons(), [Path("docs/own_pictures.md")], figures, REPOSITORY)
     assert page.startswith("# Cross-modal alignment for language models")
     assert r"![The map \[of it\]](map.png)" in page and "colab-badge" not in page
     assert ("![The ladder](ladder.png)" in page) is measured
     for path in authoring.lessons():
         assert f"]({path.name})" in page and f"<{path.stem}>" in page
+    assert "\nglossary\n" in page and "\nown_pictures\n" in page and "(own_pictures.md)" in page
     assert "(glossary.md)" in page and "](notebooks/" not in page
 
 
@@ -102,7 +105,7 @@ def test_everything_is_gathered(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "draw_figures", lambda folder: {"map.png": "The map"})
     lessons = sources.gather(tmp_path / "pages")
     assert {path.name for path in (tmp_path / "pages").iterdir()} == {
-        "index.md", "glossary.md", *(path.name for path in lessons),
+        "index.md", "glossary.md", "own_pictures.md", *(path.name for path in lessons),
     }  # fmt: skip
 
 
