@@ -30,13 +30,13 @@ from transformers import PreTrainedTokenizerBase
 
 from course_utils import training, vlm
 from course_utils.assets import AssetError
-from course_utils.checkpoints import CheckpointError, load_weights, read_weights, save_weights
+from course_utils.checkpoints import CheckpointError, load_weights, read_weights, save_weights, write_atomically
 from course_utils.datasets import world as datasets
 from course_utils.device import seed_everything
 from course_utils.language import llm, lora
 from course_utils.metrics import accuracy_by_type, vqa_accuracy
 from course_utils.paths import CHECKPOINTS
-from course_utils.trackers import NoTracker, TensorBoardTracker, Tracker, WandbTracker
+from course_utils.trackers import NoTracker, TensorBoardTracker, Tracker, TrackerError, WandbTracker
 from course_utils.vlm import bridges, prepare, targets
 from course_utils.vlm.conversations import Conversations, TextStates
 from course_utils.vlm.features import Features
@@ -430,12 +430,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--search", type=int, default=0, metavar="TRIALS", help="search for better settings first")
     parser.add_argument("--ship", metavar="FILE", help="also write the trained model here")
     options = parser.parse_args(arguments)
+    config = None
     try:
-        return _run(read_config(options.config, options.set), options)
+        config = read_config(options.config, options.set)
+        return _run(config, options)
     except KeyboardInterrupt:
-        print("\nStopped. The run is saved: the same command with --resume continues it.", file=sys.stderr)
+        saved = config is not None and (Path(config.folder) / "last.pt").exists()
+        how = "The run is saved: the same command with --resume continues it" if saved else "Training had not begun"
+        print(f"\nStopped. {how}.", file=sys.stderr)
         return 130
-    except (ConfigError, CheckpointError, AssetError, FileNotFoundError, ValueError) as error:
+    except (AssetError, CheckpointError, TrackerError, training.NonFiniteLoss, FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -464,13 +468,13 @@ def _run(config: Config, options: argparse.Namespace) -> int:
     accelerator = Accelerator()
     if accelerator.is_main_process:
         _check_folders(config, options)
-    reader = vlm.PictureReader().to(accelerator.device)
-    worlds, validation = read_worlds(config, reader)
-    if options.search:
-        config = search(config, worlds, validation, options.search)
     folder = Path(config.folder)
     tracker = _tracker(config) if accelerator.is_main_process else NoTracker()
     try:
+        with accelerator.main_process_first():  # the others find the features of picture files in the cache
+            worlds, validation = read_worlds(config, vlm.PictureReader().to(accelerator.device))
+        if options.search:
+            config = search(config, worlds, validation, options.search)
         model, history = train(
             config, worlds, validation, resume=options.resume, tracker=tracker, accelerator=accelerator, folder=folder
         )
@@ -480,7 +484,8 @@ def _run(config: Config, options: argparse.Namespace) -> int:
         about = _about(config, options, history)
         for path in (folder / "model.safetensors", *([options.ship] if options.ship else [])):
             save(model, config, path, about)
-        (folder / "history.json").write_text(json.dumps(dataclasses.asdict(history)), encoding="utf-8")
+        record = json.dumps(dataclasses.asdict(history))
+        write_atomically(folder / "history.json", lambda path: path.write_text(record, encoding="utf-8"))
         if not validation:
             print("Nothing was held out to validate on: raise held_out and validation, or add pictures.")
         for world in validation:

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import safetensors.torch
 import small_llm
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -308,6 +309,51 @@ def test_a_saved_model_answers_as_before(tmp_path):
             assert agree.float().mean() > 0.9  # matrices were rounded to bfloat16
 
 
+def test_a_file_of_another_program_is_refused(tmp_path):
+    safetensors.torch.save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="other.safetensors was written by another program"):
+        finetune.load(tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match="is a folder. Give the file"):
+        finetune.load(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The bytes of a tiny trained model's file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(llm, "load", small_llm.load)
+        patch.setattr(llm, "fast_dtype", lambda *_: torch.float32)
+        path = tmp_path_factory.mktemp("written") / "model.safetensors"
+        finetune.save(train(dataclasses.replace(CONFIG, epochs=1))[0], CONFIG, path)
+    return path.read_bytes()
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_model_is_loaded_whole_or_refused_in_one_line(written, tmp_path, data):
+    content = bytearray(written[: data.draw(st.integers(0, len(written)) | st.just(len(written)))])
+    header = min(len(content), 8 + int.from_bytes(written[:8], "little"))  # where a change can mean anything
+    for _ in range(data.draw(st.integers(0, 3)) if header else 0):
+        content[data.draw(st.integers(0, header - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    try:
+        _, config = finetune.load(path)
+    except (CheckpointError, ConfigError) as error:
+        assert "\n" not in str(error)
+    else:
+        assert len(content) == len(written) and isinstance(config, Config)
+
+
+def test_a_model_of_another_preparation_is_refused(tmp_path, monkeypatch):
+    model, _ = train()
+    with monkeypatch.context() as patch:
+        patch.setattr("course_utils.vlm.prepare.VERSION", "at 32 pixels")
+        finetune.save(model, CONFIG, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="reads pictures and questions in another form"):
+        finetune.load(tmp_path / "model.safetensors")
+
+
 def test_a_file_of_something_else_is_refused(tmp_path):
     training.save_checkpoint(torch.nn.Linear(2, 2), tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="not written by course_utils.vlm.finetune"):
@@ -392,9 +438,29 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, worlds, monkeypatch, capsys):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(finetune.training, "fit", stop)
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune, "read_worlds", stop)
+        assert program(tmp_path) == 130
+    assert "Training had not begun" in capsys.readouterr().err
+    steps = iter([None] * 3)
+    step = training.train_step
+    monkeypatch.setattr(training, "train_step", lambda *a, **b: stop() if next(steps, "end") else step(*a, **b))
     assert program(tmp_path) == 130
     assert "--resume continues it" in capsys.readouterr().err
+    monkeypatch.setattr(training, "train_step", step)
+    assert program(tmp_path, "--resume") == 0
+
+
+def test_a_loss_that_is_not_finite_ends_in_one_line(tmp_path, worlds, monkeypatch, capsys):
+    assert program(tmp_path, "--set", "learning_rate=1e30") == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_tracker_that_is_missing_is_named_before_any_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.setattr(finetune, "read_worlds", lambda *_: pytest.fail("work was begun"))
+    assert program(tmp_path, "--set", "tracker=wandb") == 2
+    assert "error: Weights & Biases is not installed" in capsys.readouterr().err
 
 
 def test_vqa_in_its_official_layout_is_trained_on(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -86,3 +88,28 @@ def test_bad_pictures_say_what_to_do(tmp_path, monkeypatch):
         prepared_picture(tmp_path / "none.png")
     with pytest.raises(BadPicture, match="cannot be read"):
         prepared_picture(tmp_path)
+
+
+def encoded(kind: str) -> bytes:
+    """A small picture with some detail as a file of that kind."""
+    pixels = np.arange(40 * 30 * 3, dtype=np.uint8).reshape(30, 40, 3)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
+
+
+FILES = {kind: encoded(kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "ICO", "TGA")}
+
+
+@given(st.sampled_from(sorted(FILES)), st.data())
+def test_a_damaged_file_is_read_or_refused_in_one_line(kind, data):
+    content = bytearray(FILES[kind])
+    for _ in range(data.draw(st.integers(0, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    content = content[: data.draw(st.integers(0, len(content)))]
+    try:
+        found = prepared_picture(io.BytesIO(content))
+    except BadPicture as error:
+        assert "cannot be read as a picture" in str(error) and "\n" not in str(error)
+    else:
+        assert found.shape in ((64, 64, 3), (128, 128, 3)) and found.dtype == np.uint8
