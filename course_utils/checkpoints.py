@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -61,17 +62,24 @@ def read_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
     """Read the named tensors of a file, and the notes about them.
 
     Raises:
-        CheckpointError: If the file is missing or damaged.
+        CheckpointError: If the file is missing, damaged, or not one of the course.
     """
+    if Path(path).is_dir():
+        raise CheckpointError(f"{path} is a folder. Give the file, such as {Path(path) / 'model.safetensors'}.")
     try:
-        with safetensors.safe_open(path, framework="pt") as opened:
+        with Path(path).open("rb"), safetensors.safe_open(path, framework="pt") as opened:  # open() knows the reason
             weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
             notes = opened.metadata() or {}
     except FileNotFoundError as error:
         raise CheckpointError(f"There is no checkpoint {path}. Train the model first.") from error
-    except (safetensors.SafetensorError, OSError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror or error}). Check its permissions.") from error
+    except safetensors.SafetensorError as error:
         raise CheckpointError(f"{path} is damaged ({error}). Make or fetch it again.") from error
-    return weights, {name: json.loads(value) for name, value in notes.items()}
+    try:
+        return weights, {name: json.loads(value) for name, value in notes.items()}
+    except ValueError as error:
+        raise CheckpointError(f"{path} was written by another program: its notes are not in JSON.") from error
 
 
 def load_weights(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
@@ -94,14 +102,25 @@ def check_same_weights(own: Mapping[str, torch.Tensor], saved: Mapping[str, torc
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Write beside the file, then rename: a reader sees the old file or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write beside the file, then rename: a reader sees the old file or the new one, never half of it.
+
+    Permissions are those of the old file, or what the umask asks for. CheckpointError if it fails.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
+    if path.exists() and not path.is_file():  # a folder, or a device such as /dev/null
+        raise CheckpointError(f"{path} could not be written: it is not a file. Give the name of one.")
     try:
-        write(beside)
-        beside.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            beside.touch()
+            mode = (path if path.exists() else beside).stat().st_mode
+            write(beside)
+            with beside.open("rb+") as file:
+                os.fsync(file.fileno())  # or after a power cut the new name may lead to an empty file
+            beside.chmod(stat.S_IMODE(mode))  # safetensors writes a private file
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
         remedy = "Free some space or choose another folder; what was saved before is untouched."
         raise CheckpointError(f"{path} could not be written ({error}). {remedy}") from error
-    finally:
-        beside.unlink(missing_ok=True)

@@ -31,26 +31,26 @@ def equal(actual: object, expected: object, hint: str = "") -> None:
 
 def close(actual: object, expected: object, tolerance: float = 1e-5, hint: str = "") -> None:
     """Equal up to ``tolerance``, relative for expected numbers above one and absolute otherwise."""
-    one, other = _array(actual), _array(expected)
+    one, other = _numbers(actual, hint), _numbers(expected)
     true(one.shape == other.shape, f"Expected shape {other.shape}, got {one.shape}.", hint)
-    distance = np.abs(one.astype(float) - other.astype(float)) / np.maximum(1.0, np.abs(other.astype(float)))
+    distance = np.abs(one - other) / np.maximum(1.0, np.abs(other))
     said = f"Expected {_short(expected)} up to {tolerance:g}, got {_short(actual)}"
-    true(np.all(distance <= tolerance), f"{said}; the largest difference is {np.max(distance):.3g}.", hint)
+    true(np.all(distance <= tolerance), f"{said}; the largest difference is {distance.max(initial=0):.3g}.", hint)
 
 
 def greater(actual: object, than: object, hint: str = "") -> None:
     """A number strictly greater than another."""
-    true(_number(actual) > _number(than), f"Expected more than {_short(than)}, got {_short(actual)}.", hint)
+    true(_number(actual, hint) > _number(than), f"Expected more than {_short(than)}, got {_short(actual)}.", hint)
 
 
 def less(actual: object, than: object, hint: str = "") -> None:
     """A number strictly less than another."""
-    true(_number(actual) < _number(than), f"Expected less than {_short(than)}, got {_short(actual)}.", hint)
+    true(_number(actual, hint) < _number(than), f"Expected less than {_short(than)}, got {_short(actual)}.", hint)
 
 
 def between(actual: object, low: float, high: float, hint: str = "") -> None:
     """A number from ``low`` to ``high``, both included."""
-    inside = low <= _number(actual) <= high
+    inside = low <= _number(actual, hint) <= high
     true(inside, f"Expected a number from {low:g} to {high:g}, got {_short(actual)}.", hint)
 
 
@@ -69,7 +69,7 @@ def shape(actual: object, expected: Sequence[int | str | None], hint: str = "") 
 
 def finite(actual: object, hint: str = "") -> None:
     """No NaN and no infinity anywhere."""
-    bad = int((~np.isfinite(_array(actual).astype(float))).sum())
+    bad = int((~np.isfinite(_numbers(actual, hint))).sum())
     true(bad == 0, f"Expected finite numbers, but {bad} of {_array(actual).size} are NaN or infinite.", hint)
 
 
@@ -95,11 +95,19 @@ def _array(value: object) -> np.ndarray:
     return np.asarray(value)
 
 
-def _number(value: object) -> float:
+def _numbers(value: object, hint: str = "") -> np.ndarray:
     array = _array(value)
-    true(array.size == 1, f"Expected a single number, got {_short(value)}.")
-    number = float(array.reshape(()))
-    true(not math.isnan(number), "Expected a number, got NaN.")
+    try:
+        return array.astype(complex if array.dtype.kind == "c" else float)
+    except (TypeError, ValueError):
+        return true(False, f"Expected numbers, got {_short(value)}.", hint)
+
+
+def _number(value: object, hint: str = "") -> float:
+    array = _numbers(value, hint)
+    true(array.size == 1 and np.isreal(array).all(), f"Expected a single number, got {_short(value)}.", hint)
+    number = float(array.reshape(()).real)
+    true(not math.isnan(number), "Expected a number, got NaN.", hint)
     return number
 
 

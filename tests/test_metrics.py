@@ -4,10 +4,12 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from course_utils import metrics
 
@@ -15,16 +17,22 @@ from course_utils import metrics
 
 
 @given(st.integers(1, 400).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
-def test_wilson_interval_is_wilsons_formula(counts):
+def test_wilson_interval_is_scipys(counts):
+    theirs = binomtest(*counts).proportion_ci(confidence_level=0.95, method="wilson")
+    assert metrics.wilson_interval(*counts) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+@given(st.integers(1, 10**9).flatmap(lambda total: st.tuples(st.floats(0, total), st.just(total))))
+def test_wilson_interval_holds_the_share_and_is_one(counts):
     right, total = counts
-    share, z = right / total, 1.959963984540054
-    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    assert metrics.wilson_interval(right, total) == pytest.approx((middle - half, middle + half), abs=1e-9)
+    low, high = metrics.wilson_interval(right, total)
+    assert 0 <= low <= right / total <= high <= 1 and low < high
+    mirrored = metrics.wilson_interval(total - right, total)
+    assert (1 - high, 1 - low) == pytest.approx(mirrored, abs=1e-9)
 
 
 def test_wilson_interval_refuses_what_is_no_share():
-    for right, total in ((0, 0), (3, 2), (-1, 2)):
+    for right, total in ((0, 0), (3, 2), (-1, 2), (math.nan, 2), (1, math.nan), (1, math.inf)):
         with pytest.raises(ValueError, match="not a share"):
             metrics.wilson_interval(right, total)
 
@@ -37,8 +45,35 @@ def test_accuracy_by_type_counts_each_type():
     assert ((table["low"] <= table["accuracy"]) & (table["accuracy"] <= table["high"])).all()
 
 
+@given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from("abc")), min_size=1, max_size=30), st.randoms())
+def test_soft_scores_count_by_their_mean_in_any_order(outcomes, random):
+    scores, types = zip(*outcomes, strict=True)
+    table = metrics.accuracy_by_type(scores, types)
+    shuffled = random.sample(outcomes, len(outcomes))
+    pd.testing.assert_frame_equal(metrics.accuracy_by_type(*zip(*shuffled, strict=True)), table)
+    assert table["type"].tolist() == sorted(set(types)) and table["questions"].sum() == len(scores)
+    for row in table.itertuples():
+        assert row.accuracy == pytest.approx(np.mean([score for score, kind in outcomes if kind == row.type]))
+        assert 0 <= row.low <= row.accuracy <= row.high <= 1
+    whole = (table["accuracy"] * table["questions"]).sum() / len(scores)
+    assert whole == pytest.approx(np.mean(scores))
+
+
+def test_the_interval_of_soft_scores_holds_the_mean_at_least_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    mean, n = np.mean([0.0, 0.3, 0.6, 1.0]), 40
+    runs = [metrics.wilson_interval(rng.choice([0.0, 0.3, 0.6, 1.0], n).sum(), n) for _ in range(2000)]
+    assert np.mean([low <= mean <= high for low, high in runs]) > 0.95
+
+
+@pytest.mark.parametrize("score", [math.nan, -0.1, 1.1, math.inf, 2])
+def test_what_is_no_score_is_refused(score):
+    with pytest.raises(ValueError, match=f"a score from 0 to 1, not {float(score)}"):
+        metrics.accuracy_by_type([1, score], ["a", "b"])
+
+
 def test_accuracy_by_type_needs_as_many_types_as_outcomes():
-    for correct, types in (([True], []), ([], [])):
+    for correct, types in (([True], []), ([], []), (np.ones((2, 2)), ["a", "b"]), ([1, 0, 1], "aba")):
         with pytest.raises(ValueError, match="needs an outcome and a type"):
             metrics.accuracy_by_type(correct, types)
 
@@ -72,6 +107,31 @@ def test_constant_similarity_is_chance_and_no_better():
     assert metrics.median_rank(np.zeros((50, 50))) == 25.5
 
 
+@given(st.integers(0, 10_000))
+def test_recall_grows_with_k_and_ignores_the_order_of_queries(seed):
+    rng = np.random.default_rng(seed)
+    table, targets = rng.integers(0, 4, size=(5, 6)) / 3, rng.integers(0, 6, size=5)
+    recall = metrics.recall_at_k(table, targets, ks=range(1, 9))
+    values = list(recall.values())
+    assert all(0 <= one <= other <= 1 for one, other in itertools.pairwise(values)) and recall[6] == recall[8] == 1.0
+    order = rng.permutation(5)
+    assert metrics.recall_at_k(table[order], targets[order], ks=range(1, 9)) == pytest.approx(recall)
+    assert 1 <= metrics.median_rank(table, targets) <= 6
+    assert metrics.recall_at_k(2 * table - 7, targets, ks=range(1, 9)) == recall  # the order is what counts
+
+
+def test_a_tensor_ranks_as_its_array_does():
+    close = torch.tensor([[1.0 + 1e-10, 1.0]], dtype=torch.float64)  # equal in float32
+    assert [part.tolist() for part in metrics.ranks(close, [1])] == [[1], [0]]
+    assert metrics.recall_at_k(torch.eye(3, dtype=torch.bfloat16), ks=[1]) == {1: 1.0}
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_no_candidate_is_among_the_first_none(k):
+    with pytest.raises(ValueError, match=f"k is {k}"):
+        metrics.recall_at_k(np.eye(3), ks=[1, k])
+
+
 def test_perfect_and_worst_similarity():
     assert metrics.recall_at_k(torch.eye(20))[1] == 1.0
     assert metrics.median_rank(torch.eye(20)) == 1.0
@@ -87,6 +147,8 @@ def test_perfect_and_worst_similarity():
         (np.zeros((3, 2)), None),  # query 2 has no candidate 2
         (np.zeros((2, 2)), [0, -1]),
         (np.zeros((2, 2)), [0]),
+        (np.zeros((2, 2)), [0.0, 1.0]),
+        (np.zeros((0, 2)), []),
     ],
 )
 def test_retrieval_refuses_what_it_cannot_rank(similarity, targets):
@@ -152,5 +214,13 @@ def test_annotators_are_tidied_only_where_they_differ():
 
 
 def test_vqa_accuracy_needs_annotators():
-    with pytest.raises(ValueError, match="at least two"):
-        metrics.vqa_accuracy("yes", ["yes"])
+    for annotators in (["yes"], [], "yes"):
+        with pytest.raises(ValueError, match="a list of at least two, not"):
+            metrics.vqa_accuracy("yes", annotators)
+
+
+@given(st.text(max_size=12), st.lists(st.text(max_size=12), min_size=2, max_size=10), st.randoms())
+def test_vqa_accuracy_is_a_share_in_any_order(answer, annotators, random):
+    accuracy = metrics.vqa_accuracy(answer, annotators)
+    assert 0 <= accuracy <= 1
+    assert metrics.vqa_accuracy(answer, random.sample(annotators, len(annotators))) == pytest.approx(accuracy)

@@ -10,7 +10,7 @@ import torch
 from matplotlib.text import Text
 from PIL import Image
 
-from course_utils import plots
+from course_utils import plots, widgets
 from course_utils.metrics import accuracy_by_type
 
 TABLE = accuracy_by_type([True, False, True], ["shape", "shape", "colour"])
@@ -49,6 +49,46 @@ def test_a_figure_has_alternative_text(draw, said):
     assert shown.alt in bundle["text/plain"]
 
 
+PRICES, BROKEN = "is it $5 or $6?", r"pay $\frac{1$ <b>"  # mathematics to matplotlib, and mathematics that it refuses
+PRICED = {
+    "pictures": lambda: plots.pictures([PICTURE] * 2, [PRICES, BROKEN]),
+    "attention": lambda: plots.attention(PICTURE, np.ones((2, 8, 8)), [PRICES, BROKEN]),
+    "heatmap": lambda: plots.heatmap(np.eye(2), [PRICES, BROKEN], [PRICES, BROKEN], title=PRICES, unit=BROKEN),
+    "curves": lambda: plots.curves(
+        {PRICES: [2, 1], BROKEN: [1, 2]}, xlabel=PRICES, ylabel=BROKEN, reference={BROKEN: 1}
+    ),
+    "confusion": lambda: plots.confusion([PRICES], [BROKEN], [PRICES, BROKEN], title=BROKEN),
+    "by type": lambda: plots.by_type({BROKEN: accuracy_by_type([True], [PRICES])}, title=PRICES),
+    "ladder": lambda: plots.ladder(RUNGS.assign(method=[PRICES, BROKEN]), title=PRICES),
+    "name map": lambda: plots.name_map(np.eye(2), [PRICES, BROKEN], [PRICES, BROKEN], title=PRICES),
+    "answer": lambda: widgets.answer_card(PICTURE, PRICES, widgets.Reply({BROKEN: 0.6, PRICES: 0.4})),
+    "gates": lambda: widgets.answer_card(PICTURE, BROKEN, widgets.Reply({PRICES: 1}, inside={BROKEN: np.ones(4)})),
+    "search": lambda: widgets.search_card(BROKEN, [widgets.Found(PICTURE, PRICES, 0.5)]),
+}
+
+
+@pytest.mark.parametrize("name", PRICED)
+def test_text_from_data_is_drawn_as_it_is(name, monkeypatch):
+    drawn, finish = [], plots.Shown
+
+    def look(figure, alt):
+        drawn.extend(text for text in figure.findobj(Text) if "$" in text.get_text())
+        return finish(figure, alt)
+
+    monkeypatch.setattr(plots, "Shown", look)
+    shown = PRICED[name]()
+    assert drawn and not any(text.get_parse_math() for text in drawn)
+    assert "$5 or $6" in shown.alt and "<b>" not in shown._repr_mimebundle_()["text/html"]
+    assert plt.rcParams["text.parse_math"]  # a lesson's own figure may hold formulas
+
+
+def test_a_long_question_leaves_room_for_the_picture(recwarn):
+    long = "and what is to be seen there, " * 10
+    cards = [widgets.answer_card(PICTURE, text, widgets.Reply({text: 0.9, "no": 0.1})) for text in ("short?", long)]
+    heights, widths = zip(*(Image.open(io.BytesIO(card.png)).size[::-1] for card in cards), strict=True)
+    assert widths[1] < 1.2 * widths[0] and not [one for one in recwarn if "constrained_layout" in str(one.message)]
+
+
 def test_alt_text_is_escaped_and_never_empty():
     tag = plots.image_tag(b"png", 'He asked "why?" <b>')
     assert 'alt="He asked &quot;why?&quot; &lt;b&gt;"' in tag
@@ -63,6 +103,11 @@ def test_alt_text_is_escaped_and_never_empty():
     [
         (lambda: plots.pictures([]), "no picture"),
         (lambda: plots.pictures([PICTURE], ["a", "b"]), "1 pictures need as many titles, not 2"),
+        (lambda: plots.pictures([PICTURE] * 2, ["a", "b"], correct=[True]), "as many marks"),
+        (lambda: plots.attention(PICTURE, np.full((8, 8), np.nan)), "weight is NaN"),
+        (lambda: plots.curves({}, xlabel="x", ylabel="y"), "nothing to draw"),
+        (lambda: plots.curves({"a": []}, xlabel="x", ylabel="y"), "nothing to draw"),
+        (lambda: plots.by_type({}), "no table"),
         (lambda: plots.attention(PICTURE, np.ones((2, 8, 8)), ["one"]), "2 maps need as many words, not 1"),
         (lambda: plots.heatmap(np.eye(2), ["a"], ["b", "c"]), "do not fit"),
         (lambda: plots.name_map(np.eye(3), list("abc"), list("xyz")), "do not fit points"),
@@ -88,6 +133,32 @@ def test_running_mean_equals_a_slow_loop(width):
     around = [[j for j in range(i - width // 2, i - width // 2 + width) if 0 <= j < 7] for i in range(7)]
     slow = [np.mean([values[j] for j in places]) for places in around]
     np.testing.assert_allclose(plots.running_mean(values, width), slow)
+
+
+@pytest.mark.parametrize("hole", [np.nan, np.inf])
+def test_a_hole_in_the_values_is_a_hole_and_no_more(hole):
+    values = np.arange(12.0)
+    values[5] = hole
+    assert np.flatnonzero(~np.isfinite(plots.running_mean(values, 3))).tolist() == [4, 5, 6]
+
+
+def test_what_is_not_among_the_labels_counts_in_its_row():
+    assert plots.confusion(["yes"] * 4, ["yes", "yes", "no", "maybe"], ["yes", "no"]).alt.endswith("yes 50%; no 0%.")
+
+
+def test_a_cell_without_a_value_is_not_the_largest(monkeypatch):
+    inks, finish = [], plots.Shown
+    monkeypatch.setattr(plots, "Shown", lambda figure, alt: (inks.extend(figure.axes[0].texts), finish(figure, alt))[1])
+    shown = plots.heatmap(np.array([[np.nan, 0.0, 1.0]]), ["a"], ["x", "y", "z"])
+    assert shown.alt.endswith("a: z.") and [(t.get_text(), t.get_color()) for t in inks] == [
+        ("0.00", "white"),
+        ("1.00", "black"),
+    ]
+
+
+def test_marks_need_no_titles():
+    marked, plain = (plots.pictures([PICTURE], correct=correct, alt="a") for correct in ([True], None))
+    assert marked.png != plain.png
 
 
 def test_a_running_mean_does_not_lag():

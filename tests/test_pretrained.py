@@ -6,6 +6,7 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTo
 from transformers.utils import logging
 
 from course_utils import pretrained
+from course_utils.cache import AssetError
 
 
 @pytest.fixture
@@ -27,6 +28,14 @@ def test_a_model_is_loaded_quietly_and_in_evaluation_mode(folder, capfd):
     assert not model.training
     assert tokenizer("red").input_ids == [2, 5, 3]
     assert capfd.readouterr().err == ""
+
+
+def test_damaged_weights_are_named(folder):
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[10] ^= 255
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(AssetError, match=r"bert is damaged .*Delete it, then start again"):
+        pretrained.load(AutoModel, AutoTokenizer, folder)
 
 
 def test_options_go_to_the_model(folder):

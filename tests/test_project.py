@@ -28,9 +28,9 @@ INSTALLED = [Requirement(text) for text in PROJECT["dependencies"] + EXTRAS["lab
 
 
 def pins(name: str) -> list[Requirement]:
-    """The requirements of a lock or constraints file."""
+    """The requirements of a lock or constraints file, without their hashes."""
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return [Requirement(line.removesuffix("\\")) for line in lines if line and not line.startswith(("#", " "))]
 
 
 # --- versions ---------------------------------------------------------------------------------------------------
@@ -45,7 +45,10 @@ def test_the_lock_pins_every_dependency_inside_its_range(wanted):
         assert wanted.specifier.contains(version)
 
 
-def test_the_lock_holds_exact_versions_and_no_addresses():
+def test_the_lock_holds_exact_versions_with_hashes_and_no_addresses():
+    _, *blocks = re.split(r"^(?=\S)", (ROOT / "requirements.lock").read_text(encoding="utf-8"), flags=re.M)
+    assert all(re.fullmatch(r".+(?: \\\n    --hash=sha256:[0-9a-f]{64})+\n", block) for block in blocks)
+    assert len(blocks) == len(pins("requirements.lock")) > 150
     for pin in pins("requirements.lock"):
         assert [specifier.operator for specifier in pin.specifier] == ["=="], pin
         assert pin.url is None
@@ -104,7 +107,11 @@ def test_environment_yml_is_thin_and_agrees():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     python, pip, section = environment["dependencies"]
     assert environment["name"] == PROJECT["name"] and pip == "pip"
-    assert section == {"pip": ["-r requirements.lock", "-e ."]}
+    assert section == {"pip": ["-r requirements.lock"]}  # pip's hash mode takes nothing else beside it
+    conda = (ROOT / "README.md").read_text(encoding="utf-8").partition("conda env create")[2].partition("```")[0]
+    assert conda.splitlines()[1:4] == [
+        "conda activate cross-modal-course", "pip install --no-deps -e .", "python -m course_utils.assets"
+    ]  # fmt: skip
     allowed = Requirement(python)
     assert all(allowed.specifier.contains(version) for version in ("3.11", "3.12", "3.13"))
     assert PROJECT["requires-python"] == ">=3.11" and not allowed.specifier.contains("3.10")
@@ -306,6 +313,16 @@ def test_data_is_found_and_travels_in_the_wheel():
     assert wheel["wheel"]["force-include"] == {"data": "course_utils/_data"}
 
 
+def test_the_data_readme_lists_every_asset_and_where_its_licence_is_stated():
+    text = (DATA / "README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| (.*)$", text, flags=re.M))
+    for asset in assets.ASSETS.values():
+        said = rows[asset.name].split(" | ")
+        assert said[0].removesuffix(", source package") == f"`{asset.package}` {asset.version}"
+        assert said[1:3] == [f"{asset.mb} MB", asset.licence] and asset.hub in said[4]
+        assert f"\n- **`{asset.name}`**. " in text
+
+
 def test_the_readme_states_the_size_of_the_downloads():
-    total = sum(asset.mb for asset in assets.ASSETS.values())
+    total = sum(assets.ASSETS[name].mb for name in assets.AT_SETUP)
     assert f"({total:.0f} MB)" in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Set up everything the lessons need, from a bare Python: ``python3 tools/bootstrap.py``.
+"""Set up everything the lessons need, from a bare Python: ``python3 tools/bootstrap.py [FOLDER [cpu]]``.
 
 Makes a virtual environment, installs requirements.lock and the course with uv (or pip where uv fails), and downloads
 the models and data sets. Safe to interrupt and repeat. It runs before anything is installed: only the standard
@@ -7,6 +7,7 @@ library, and syntax that an old Python can parse, so that it can report being to
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST = (3, 11)
 GIGABYTES = 9  # the environment takes about 6.5, pip's downloads the rest while it unpacks them
+CPU_GIGABYTES = 4  # without CUDA
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # PyTorch's own, for its builds without CUDA
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 OFFLINE = (  # in what pip and uv write when they cannot reach the index
     "connection broken", "Failed to establish", "Max retries", "timed out", "error sending request", "dns error",
@@ -25,13 +28,18 @@ class SetupError(Exception):
     """What is missing and its remedy, in one line."""
 
 
-def main(folder):
-    """Set up the environment in ``folder`` and download the assets."""
+def main(folder, torch=""):
+    """Set up the environment in ``folder`` and download the assets; ``torch`` is "cpu" for PyTorch without CUDA."""
     check_python()
     check_machine()
-    check_disk(ROOT)
+    if torch not in ("", "cpu"):
+        raise SetupError(f"TORCH is {torch!r}; it is cpu, or left out.")
+    # Once chosen it is kept, unless .venv is deleted. Elsewhere than on Linux, PyTorch comes without CUDA anyway.
+    chosen = torch == "cpu" or any((ROOT / folder).glob("lib/*/site-packages/torch-*+cpu.dist-info"))
+    cpu = chosen and platform.system() == "Linux"
+    check_disk(ROOT, CPU_GIGABYTES if cpu else GIGABYTES)
     python = make_environment(ROOT / folder)
-    install(python)
+    install(python, cpu)
     if subprocess.call([python, "-m", "course_utils.assets"], cwd=str(ROOT)) != 0:
         sys.exit(1)  # it has printed the reason
 
@@ -54,11 +62,11 @@ def check_machine():
         )
 
 
-def check_disk(folder):
+def check_disk(folder, needed=GIGABYTES):
     """Refuse a full disk, unless the environment is already there."""
     free = shutil.disk_usage(str(folder)).free / 1e9
-    if free < GIGABYTES and not (folder / ".venv" / ".course-ready").exists():
-        raise SetupError(f"The disk is too full: about {GIGABYTES} GB are needed, {free:.1f} GB are free.")
+    if free < needed and not (folder / ".venv" / ".course-ready").exists():
+        raise SetupError(f"The disk is too full: about {needed} GB are needed, {free:.1f} GB are free.")
 
 
 def runs(*command):
@@ -82,27 +90,49 @@ def find_uv(python):
     return next((uv for uv in (own, "uv") if runs(uv, "--version")), None)
 
 
-def install(python):
+def install(python, cpu=False):
     """Install the locked versions and the course itself, with uv or else with pip."""
     print("Installing requirements.lock (a minute with uv, several with pip, the first time)", flush=True)
     pip = [python, "-m", "pip", "install", "--disable-pip-version-check"]
     has_pip = runs(*pip[:3], "--version")
     if has_pip and not find_uv(python):
-        subprocess.call([*pip, "--retries", "1", "-c", "requirements.lock", "uv"], cwd=str(ROOT), **QUIET)
+        # Its own lines of the lock, in a file: pip takes hashes neither from constraints nor on the command line.
+        only = Path(python).parent / "uv.lock"
+        only.write_text("".join(one for one in locked() if one.startswith("uv==")), encoding="utf-8")
+        subprocess.call([*pip, "--retries", "1", "--no-deps", "-r", str(only)], cwd=str(ROOT), **QUIET)
+    wanted = without_cuda(Path(python).parent) if cpu else [["-r", "requirements.lock"]]
     reason = "uv is not available."
     if find_uv(python):
-        reason = why_failed([find_uv(python), "pip", "install", "--python", python])
+        reason = why_failed([find_uv(python), "pip", "install", "--python", python], wanted)
     if reason and has_pip and "disk is full" not in reason:
         print(f"Using pip instead of uv: {reason}", flush=True)
-        reason = why_failed([*pip, "--retries", "3"])
+        reason = why_failed([*pip, "--retries", "3"], wanted)
     if reason:
         raise SetupError("The packages could not be installed: " + reason)
 
 
-def why_failed(installer):
-    """Install the locked versions, then the course; the reason and remedy if that fails, else None."""
+def locked():
+    """The entries of requirements.lock, each a version with its hashes."""
+    return re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text(encoding="utf-8"))
+
+
+def without_cuda(folder):
+    """What to install instead of requirements.lock, in two steps; writes a lock without CUDA into ``folder``.
+
+    PyTorch is first, of the locked version, from its index. The lock has no hashes of those builds.
+    """
+    pinned = locked()
+    own = [re.match(r"torch(vision)?==[^\s;]+", one) for one in pinned]
+    others = [one for one in pinned if not re.match(r"(torch|torchvision|triton|(nvidia|cuda)-[\w-]+)==", one)]
+    lock = folder / "requirements-cpu.lock"
+    lock.write_text("\n".join(others), encoding="utf-8")
+    return [["--index-url", CPU_INDEX, *(found.group() for found in own if found)], ["-r", str(lock)]]
+
+
+def why_failed(installer, wanted):
+    """Install what is wanted, then the course; the reason and remedy if that fails, else None."""
     quiet = [] if sys.stdout.isatty() else ["--quiet"]
-    for what in (["-r", "requirements.lock"], ["-e", "."]):
+    for what in [*wanted, ["-e", "."]]:
         command = installer + ["--no-deps"] + quiet + what
         process = subprocess.Popen(
             command, cwd=str(ROOT), stderr=subprocess.PIPE, universal_newlines=True, errors="replace"
@@ -130,7 +160,7 @@ def reason_of(said):
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1] if len(sys.argv) > 1 else ".venv")
+        main(*(sys.argv[1:3] or [".venv"]))
     except SetupError as error:
         sys.exit(f"Set-up stopped. {error}")
     except KeyboardInterrupt:

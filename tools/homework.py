@@ -450,6 +450,8 @@ def link(lesson: Path) -> bool:
 def _read(path: Path, remedy: str = "Take an earlier version of it, or move it away") -> NotebookNode:
     """Read a notebook; raise a HomeworkError of one line if it lacks a part that this module or nbgrader uses."""
     try:
+        if path.exists() and not path.is_file():  # a pipe named like a notebook would never end
+            raise HomeworkError(f"{path.name} is not a file. {remedy}")
         notebook = nbformat.v4.reads(path.read_text(encoding="utf-8"))  # nbformat.read would log at length
         problem = "" if notebook.nbformat == 4 else "is not a notebook of format 4"
         for number, cell in reversed([*enumerate(notebook.cells)]):

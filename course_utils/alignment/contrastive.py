@@ -49,8 +49,14 @@ def info_nce(image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor | floa
 def distinct_info_nce(
     image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor | float, identity: torch.Tensor
 ) -> torch.Tensor:
-    """:func:`info_nce` without false negatives: other rows of the same identity, (batch,) integers, are left out."""
+    """:func:`info_nce` without false negatives: other rows of the same identity, (batch,) integers, are left out.
+
+    Raises:
+        ValueError: If a pair has no identity.
+    """
     check_pairs(image, text)
+    if identity.shape != image.shape[:1]:
+        raise ValueError(f"Each of the {len(image)} pairs needs an identity, not {tuple(identity.shape)} of them.")
     twins = identity[:, None] == identity[None, :]  # (batch, batch)
     twins.fill_diagonal_(False)
     logits = (scale * image @ text.T).masked_fill(twins, -torch.inf)
@@ -127,6 +133,8 @@ class Towers(nn.Module):
 
 def standardise(features: torch.Tensor, training_rows: int) -> torch.Tensor:
     """Give each feature mean 0 and standard deviation 1 over the first ``training_rows`` rows: (rows, dim)."""
+    if not 2 <= training_rows <= len(features):
+        raise ValueError(f"training_rows is {training_rows}; it must be from 2 to {len(features)}, the number of rows.")
     train = features[:training_rows]
     return (features - train.mean(dim=0)) / (train.std(dim=0) + 1e-6)
 
@@ -153,7 +161,8 @@ def train_towers(
         text: Features of the texts of the same pairs, (pairs, text inputs).
         objective: From the towers and a batch of both features to a scalar.
         epochs: Passes over all pairs.
-        batch_size: Pairs in a batch; each has ``batch_size`` - 1 negatives. An incomplete last batch is left out.
+        batch_size: Pairs in a batch, at least 2; each has ``batch_size`` - 1 negatives. A last batch with fewer is left
+            out.
         learning_rate: The highest learning rate.
         seed: Seed of the shuffling.
 
@@ -161,9 +170,9 @@ def train_towers(
         The loss of each step.
 
     Raises:
-        ValueError: If the two sides differ in length, or there are fewer pairs than fill one batch.
+        ValueError: If the two sides differ in length, or do not fill one batch.
     """
-    if len(image) != len(text) or len(image) < batch_size:
+    if len(image) != len(text) or not 2 <= batch_size <= len(image):
         raise ValueError(f"{len(image)} pictures and {len(text)} texts do not fill a batch of {batch_size} pairs.")
     generator, whole = torch.Generator().manual_seed(seed), len(image) // batch_size
     orders = (torch.randperm(len(image), generator=generator) for _ in range(epochs))

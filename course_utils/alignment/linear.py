@@ -6,6 +6,7 @@ offset. ``matrix`` is the transpose of the M of the formula. Lesson 04 adds Proc
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -39,7 +40,7 @@ def ridge(x: torch.Tensor, y: torch.Tensor, penalty: float) -> LinearMap:
         penalty: Cost of large weights, above 0. The offset is not penalised.
 
     Raises:
-        ValueError: If the two are not pairs of rows, or the penalty is not above 0.
+        ValueError: If the two are not pairs of rows of finite numbers, or the penalty is not above 0.
     """
     require_pairs(x, y)
     require_positive(penalty)
@@ -61,9 +62,11 @@ def cosines(queries: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
 
 
 def require_matrix(x: torch.Tensor) -> None:
-    """Raise a ValueError unless x is (n, dim)."""
+    """Raise a ValueError unless x is (n, dim), of finite numbers."""
     if x.ndim != 2:
         raise ValueError(f"Expected a matrix, one vector a row, not a tensor of shape {tuple(x.shape)}.")
+    if not x.isfinite().all():
+        raise ValueError("A vector holds NaN or infinity, which would spread to every other. Check its encoder.")
 
 
 def require_pairs(x: torch.Tensor, y: torch.Tensor) -> None:
@@ -77,6 +80,6 @@ def require_pairs(x: torch.Tensor, y: torch.Tensor) -> None:
 
 
 def require_positive(penalty: float) -> None:
-    """Raise a ValueError unless the penalty is above 0."""
-    if not penalty > 0:
+    """Raise a ValueError unless the penalty is a number above 0."""
+    if not 0 < penalty < math.inf:
         raise ValueError(f"The penalty is {penalty}; it must be above 0, or the fit has no single answer.")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import difflib
+import hashlib
 import re
 import threading
 from collections.abc import Sequence
@@ -47,6 +48,14 @@ PITCHES = (0, 99)
 _SYNCHRONOUS, _DO_NOT_EXIT = 2, 0x8000  # pass samples to a callback before returning; do not exit on an error
 _UTF8, _RATE, _PITCH = 1, 1, 3
 _LONGEST_PATH = 140  # bytes: the library has buffers of 160 for this path plus file names
+_LIBRARIES = (  # SHA-256 for Linux, macOS and Windows, each on x86-64 and on ARM
+    "b15ce0803b26254e8a0d088c6b9281a2637b2b02613147cc320cfdefaf2c3ccf",
+    "fe3022609ec80d5f740e046ceb8a0039225fd3de177d99f918858059095b8729",
+    "d6a7203a3d84c384c5932c468a4d2645b2e7c42613af4e25a621336ab4c1f02a",
+    "bb635eee1ee9c456f4a5cf06fb6cb352ecdd4d61e1951743b423ef22bb57f470",
+    "646d387acbc7ac2aa45e3625aa00a6835ae5d446ff8b0748298c3900b4dde258",
+    "ebb4694f93506e5019197d7bf0e0f9225c4fcad90a0661870a55112de02e8ae3",
+)
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 _lock = threading.RLock()  # the library has one state for the whole process
 
@@ -191,6 +200,8 @@ class _Synthesiser:
                 f"eSpeak NG cannot read {folder}: the path has more than {_LONGEST_PATH} bytes. Set COURSE_CACHE to a "
                 "folder with a shorter path."
             )
+        if hashlib.sha256(library.read_bytes()).hexdigest() not in _LIBRARIES:
+            raise AssetError(f"{library} is not the pinned library. Delete {library.parent.parent}, then start again.")
         self.library = ctypes.CDLL(str(library))
         self.sample_rate = self.library.espeak_Initialize(_SYNCHRONOUS, 0, str(folder).encode(), _DO_NOT_EXIT)
         if self.sample_rate <= 0:

@@ -31,21 +31,30 @@ def mel_filters(bins: int = WINDOW // 2 + 1, bands: int = BANDS, sample_rate: in
 
 
 def log_mel(samples: torch.Tensor) -> torch.Tensor:
-    """Log-mel spectrogram, (..., samples) to (..., frames, bands), in units of 20 dB: 0 the loudest, -3 the floor."""
+    """Log-mel spectrogram, (samples,) or (batch, samples) to (..., frames, bands), in units of 20 dB.
+
+    0 is the loudest and -3 the floor, where silence is throughout.
+    """
     window = torch.hann_window(WINDOW, device=samples.device)
     spectrum = torch.stft(samples, WINDOW, HOP, window=window, pad_mode="constant", return_complex=True)
     power = spectrum.abs().square().transpose(-2, -1)  # (..., frames, bins)
     decibels = 10 * (power @ mel_filters().to(power)).clamp(min=1e-10).log10()  # (..., frames, bands)
-    loudest = decibels.amax(dim=(-2, -1), keepdim=True)
+    loudest = decibels.amax(dim=(-2, -1), keepdim=True).clamp(min=RANGE - 100)  # in silence nothing is loud
     return (decibels - loudest).clamp(min=-RANGE) / 20
 
 
 def spectrograms(waves: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Padded log-mel spectrograms of utterances, each (samples,) float32.
+    """Padded log-mel spectrograms of utterances, each (samples,) float32, from -1 to 1.
 
     Returns:
         Spectrograms, (batch, frames, bands), and the mask, True for a real frame, (batch, frames).
+
+    Raises:
+        ValueError: If an utterance is of another form, or holds NaN.
     """
+    for wave in waves:
+        if wave.ndim != 1 or wave.dtype.kind != "f" or not np.isfinite(wave).all():
+            raise ValueError(f"A wave is (samples,) of finite floats, one channel; one is {wave.shape} {wave.dtype}.")
     mels = [log_mel(torch.from_numpy(wave)) for wave in waves]
     lengths = torch.tensor([len(mel) for mel in mels])
     padded = nn.utils.rnn.pad_sequence(mels, batch_first=True, padding_value=-RANGE / 20)

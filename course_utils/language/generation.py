@@ -21,9 +21,14 @@ def next_token_probabilities(logits: torch.Tensor, temperature: float = 1.0, top
         logits: (..., tokens).
         temperature: Divides the logits; not negative. 0 is greedy: the first of the largest logits gets everything.
         top_p: Keep the likeliest tokens until their probabilities sum to this much, in (0, 1]; at least one is kept.
+
+    Raises:
+        ValueError: If temperature or top_p is out of its range, or a logit is NaN.
     """
-    if temperature < 0 or not 0 < top_p <= 1:
+    if not temperature >= 0 or not 0 < top_p <= 1:
         raise ValueError(f"Temperature {temperature} must not be negative, and top_p {top_p} be above 0, at most 1.")
+    if logits.isnan().any():
+        raise ValueError("A logit is NaN, so no token is the likeliest. Check the weights and the mask of the model.")
     if temperature == 0:
         return F.one_hot(logits.argmax(dim=-1), logits.shape[-1]).float()
     probabilities = (logits.float() / temperature).softmax(dim=-1)
@@ -117,7 +122,7 @@ def draw_tokens(
         columns.append(logits.new_full((len(columns[0]) if columns else len(token),), stop or 0, dtype=torch.long))
         columns[-1][running] = token
         ended = token == (-1 if stop is None else stop)
-        if ended.all() or len(columns) == max_new_tokens:
+        if ended.all() or len(columns) >= max_new_tokens:
             return torch.stack(columns, dim=1)
         keep = None
         if temperature == 0 and 4 * int(ended.sum()) >= len(ended):  # fewer are not worth a copy of the cache

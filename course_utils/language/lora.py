@@ -42,7 +42,11 @@ class LoRALinear(nn.Module):
         return out + (update * self.alpha / self.rank).to(out.dtype)
 
     def merged(self) -> nn.Linear:
-        """The base layer with the update added to its weights: same function, original cost."""
+        """The base layer with the update added to its weights: the same function in float32, at the original cost.
+
+        A base layer in bfloat16 rounds the sum. In SmolLM2 that moves logits by about a tenth of what computing in
+        bfloat16 does (lesson 10).
+        """
         with torch.no_grad():
             update = self.up @ self.down * self.alpha / self.rank  # (out, in)
             self.base.weight.copy_(self.base.weight + update)
@@ -72,7 +76,10 @@ def add_lora(model: nn.Module, targets: Collection[str], rank: int = 8, alpha: f
 
 
 def merge_lora(model: nn.Module) -> nn.Module:
-    """Add every update to its base weights and remove the LoRA layers, in place; return the same model."""
+    """Add every update to its base weights and remove the LoRA layers, in place; return the same model.
+
+    Merge in float32, ``merge_lora(model.float())``, for the same function: see :meth:`LoRALinear.merged`.
+    """
     if not (layers := lora_layers(model)):
         raise ValueError("There is no LoRA in the model to merge.")
     for name, layer in layers.items():

@@ -47,7 +47,9 @@ class GridQuestions:
         return len(self.regions)
 
     def first(self, pictures: int) -> GridQuestions:
-        """The first pictures with their questions; all of them if there are fewer."""
+        """The first pictures, at least 1, with their questions; all of them if there are fewer."""
+        if pictures < 1:
+            raise ValueError(f"pictures is {pictures}; it must be at least 1.")
         return replace(
             self, regions=self.regions[:pictures], words=self.words[:pictures], answers=self.answers[:pictures]
         )
@@ -131,15 +133,16 @@ def load(
 
     Args:
         name: "train", "validation", "test" or "compositional".
-        pictures: Number of pictures; by default ``TRAIN_PICTURES`` or ``OTHER_PICTURES``.
+        pictures: Number of pictures, at least 1; by default ``TRAIN_PICTURES`` or ``OTHER_PICTURES``.
         device: Where the encoder computes; the result is on the CPU.
         encoder: Frozen encoder, by default the shipped GridCNN.
 
     Raises:
-        ValueError: If there is no split of that name.
+        ValueError: If there is no split of that name, or no picture is asked for.
     """
-    count = pictures or (TRAIN_PICTURES if name == "train" else OTHER_PICTURES)
-    return encode(shapes.split(name, pictures=count), (encoder or trained_grid_cnn()).to(device))
+    if pictures is None:
+        pictures = TRAIN_PICTURES if name == "train" else OTHER_PICTURES
+    return encode(shapes.split(name, pictures=pictures), (encoder or trained_grid_cnn()).to(device))
 
 
 def encode(data: shapes.ShapesData, encoder: nn.Module) -> GridQuestions:

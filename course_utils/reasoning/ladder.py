@@ -124,6 +124,7 @@ def train_rung(
     """
     seed_everything(seed)
     model = rung.build().to(device)
+    epochs = rung.epochs if epochs is None else epochs
     data = data.first(rung.training_pictures)
     if rung.stepping_stone_epochs:
         easier = grid.stepping_stones(data)
@@ -131,7 +132,7 @@ def train_rung(
     else:
         batches = grid.Batches(data, rung.batch_size, shuffle=True, seed=seed)
     history = training.fit(
-        model, batches, epochs=epochs or rung.epochs, learning_rate=rung.learning_rate, warmup=0.05, progress=progress
+        model, batches, epochs=epochs, learning_rate=rung.learning_rate, warmup=0.05, progress=progress
     )
     return model, history
 

@@ -91,6 +91,25 @@ def test_a_mask_that_removes_everything_is_an_error():
         masked_softmax(torch.zeros(2, 0), None)
 
 
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 6), st.integers(-3, 30))
+def test_weights_are_a_distribution_over_what_may_be_read(seed, queries, keys, power):
+    torch.manual_seed(seed)
+    mask = some_mask(queries, keys)
+    scores = (10.0**power * torch.randn(queries, keys)).requires_grad_()
+    weights = masked_softmax(scores, mask)
+    assert (weights[~mask] == 0).all() and (weights >= 0).all()
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(queries))
+    (gradient,) = torch.autograd.grad((weights * torch.randn(queries, keys)).sum(), scores)
+    assert gradient.isfinite().all() and (gradient[~mask] == 0).all()
+    order = torch.randperm(keys)
+    torch.testing.assert_close(masked_softmax(scores[:, order], mask[:, order]), weights[:, order])
+    rounded = masked_softmax(scores.bfloat16(), mask)
+    torch.testing.assert_close(
+        rounded, masked_softmax(scores.bfloat16().float(), mask).bfloat16(), atol=0.01, rtol=0.01
+    )
+
+
 def test_a_mask_must_be_boolean():
     with pytest.raises(ValueError, match=r"torch.float32; it must be bool"):
         masked_softmax(torch.zeros(1, 2), torch.ones(1, 2))
@@ -146,8 +165,9 @@ def test_hops_equal_single_looks_in_a_row():
 
 
 def test_heads_must_divide_the_features():
-    with pytest.raises(ValueError, match="3 heads do not divide 8 features"):
-        MultiHeadCrossAttention(8, 3)
+    for heads in (3, 0, -2):
+        with pytest.raises(ValueError, match=f"{heads} heads do not divide 8 features"):
+            MultiHeadCrossAttention(8, heads)
 
 
 # --- co-attention -----------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from course_utils.alignment.contrastive import (
     train_towers,
 )
 from course_utils.metrics import recall_at_k
+from course_utils.training import NonFiniteLoss
 
 
 def pairs(batch: int = 7, dim: int = 5, seed: int = 0, dtype=torch.float64):
@@ -98,6 +99,55 @@ def test_a_large_scale_gives_neither_infinity_nor_nan(scale):
         assert all(gradient.abs().max() > 0 for gradient in gradients)
 
 
+@given(st.integers(0, 1000), st.integers(2, 6), st.floats(0.1, 1e4), st.booleans())
+def test_twins_left_out_are_as_if_they_were_not_there(seed, batch, scale, extreme):
+    image, text = (side.detach() for side in pairs(batch, seed=seed))
+    if extreme:
+        text[0] = -image[0]  # the worst pair there is
+    identity = torch.randint(3, (batch,), generator=torch.Generator().manual_seed(seed))
+    total = 0.0
+    for one, other in ((image, text), (text, image)):
+        for i in range(batch):
+            rivals = [j for j in range(batch) if j == i or identity[j] != identity[i]]
+            scores = torch.stack([scale * one[i] @ other[j] for j in rivals])
+            total += float(scores.logsumexp(dim=0) - scores[rivals.index(i)])
+    assert float(distinct_info_nce(image, text, scale, identity)) == pytest.approx(
+        total / (2 * batch), rel=1e-9, abs=1e-9
+    )
+
+
+@given(st.integers(0, 1000), st.integers(1, 8), st.floats(0.1, 100))
+def test_losses_do_not_depend_on_the_order_of_the_pairs_nor_on_the_sides(seed, batch, scale):
+    image, text = (side.detach() for side in pairs(batch, seed=seed))
+    order = torch.randperm(batch, generator=torch.Generator().manual_seed(seed))
+    for loss in (info_nce, lambda *given: sigmoid_loss(*given, -3.0)):
+        value = float(loss(image, text, scale))
+        assert value >= 0
+        assert float(loss(image[order], text[order], scale)) == pytest.approx(value, rel=1e-9, abs=1e-12)
+        assert float(loss(text, image, scale)) == pytest.approx(value, rel=1e-9, abs=1e-12)
+
+
+def test_gradients_without_twins_are_those_of_finite_differences():
+    identity = torch.tensor([0, 1, 0, 2])
+    assert torch.autograd.gradcheck(lambda *sides: distinct_info_nce(*sides, 7.0, identity), pairs(4))
+    sides = pairs(4)
+    alone = distinct_info_nce(*sides, 7.0, torch.zeros(4))  # all of one kind: no negative is left
+    assert alone == 0 and all((grad == 0).all() for grad in torch.autograd.grad(alone, sides))
+
+
+def test_bfloat16_vectors_lose_about_one_part_in_a_hundred():
+    image, text = (side.detach() for side in pairs(64, 32, dtype=torch.float32))
+    for loss in (info_nce, lambda *given: sigmoid_loss(*given, -10.0)):
+        exact, rounded = loss(image, text, 20.0), loss(image.bfloat16(), text.bfloat16(), 20.0)
+        assert rounded.dtype == torch.bfloat16 and float(rounded) == pytest.approx(float(exact), rel=0.02)
+
+
+@pytest.mark.parametrize("identity", [torch.tensor([3]), torch.zeros(4, 1), torch.zeros(5), torch.tensor(3)])
+def test_every_pair_needs_an_identity(identity):
+    with pytest.raises(ValueError, match="Each of the 4 pairs needs an identity"):
+        distinct_info_nce(*pairs(4), 1.0, identity)
+
+
 @pytest.mark.parametrize("shapes", [((3, 4), (2, 4)), ((3, 4), (3, 5)), ((4,), (4,)), ((0, 4), (0, 4))])
 def test_what_is_not_a_batch_of_pairs_is_refused(shapes):
     with pytest.raises(ValueError, match="row i of one belongs to row i of the other"):
@@ -142,8 +192,18 @@ def test_the_same_seed_gives_the_same_losses():
 
 
 def test_too_few_pairs_are_refused():
-    with pytest.raises(ValueError, match="10 pictures and 10 texts do not fill a batch of 256"):
-        train_towers(Towers(4, 4), torch.ones(10, 4), torch.ones(10, 4))
+    for batch in (256, 11, 1, 0, -1):
+        with pytest.raises(ValueError, match=f"10 pictures and 10 texts do not fill a batch of {batch} pairs"):
+            train_towers(Towers(4, 4), torch.ones(10, 4), torch.ones(10, 4), batch_size=batch)
+
+
+def test_towers_do_not_train_on_features_that_are_nan():
+    features = torch.randn(8, 4)
+    features[5, 2] = math.nan
+    towers = Towers(4, 4)
+    with pytest.raises(NonFiniteLoss, match="loss became nan at step 1"):
+        train_towers(towers, features, torch.randn(8, 4), batch_size=8)
+    assert all(torch.isfinite(weight).all() for weight in towers.parameters())
 
 
 def test_features_are_standardised_by_the_training_rows_alone():
@@ -152,3 +212,8 @@ def test_features_are_standardised_by_the_training_rows_alone():
     torch.testing.assert_close(one[:2].mean(dim=0), torch.zeros(2))
     torch.testing.assert_close(one[:2].std(dim=0), torch.ones(2))
     torch.testing.assert_close(standardise(features * 7, 2), one, rtol=1e-4, atol=1e-4)
+    constant = torch.full((3, 2), 4.0)
+    assert torch.equal(standardise(constant, 3), torch.zeros(3, 2))
+    for rows in (-1, 0, 1, 4):
+        with pytest.raises(ValueError, match=f"training_rows is {rows}; it must be from 2 to 3"):
+            standardise(features, rows)

@@ -35,6 +35,14 @@ def test_ridge_with_more_dimensions_than_pairs():
     torch.testing.assert_close(linear.ridge(x, y, 0.7)(x), torch.from_numpy(reference.predict(x.numpy())))
 
 
+def test_ridge_on_a_constant_predicts_the_mean(pairs):
+    x, y = pairs[0], pairs[1].clone()
+    for constant in (torch.ones_like(x), torch.cat([x[:, :2], torch.full_like(x[:, :1], 0.1)], dim=1)):
+        found = linear.ridge(constant, y, 1e-3)
+        assert found.matrix.isfinite().all()
+        torch.testing.assert_close(found(constant).mean(dim=0), y.mean(dim=0))
+
+
 # --- similarities ---------------------------------------------------------------------------------------------------
 
 
@@ -54,6 +62,9 @@ THREE, FIVE = torch.ones(4, 3), torch.ones(4, 5)
     (lambda: linear.ridge(torch.ones(1, 3), torch.ones(1, 3), 1), "One pair is too few"),
     (lambda: linear.ridge(THREE, FIVE, 0), "penalty is 0; it must be above 0"),
     (lambda: linear.ridge(THREE, FIVE, float("nan")), "penalty is nan"),
+    (lambda: linear.ridge(THREE, FIVE, float("inf")), "penalty is inf"),
+    (lambda: linear.ridge(THREE, FIVE * torch.nan, 1), "NaN or infinity.*Check its encoder"),
+    (lambda: linear.ridge(THREE / 0, FIVE, 1), "NaN or infinity.*Check its encoder"),
     (lambda: linear.cosines(THREE, FIVE), "3 and 5 numbers share no space: map them"),
 ])  # fmt: skip
 def test_wrong_input_is_named_with_its_remedy(call, says):

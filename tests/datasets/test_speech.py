@@ -131,6 +131,16 @@ def test_a_path_that_the_library_cannot_hold_is_refused(tmp_path):
         speech._Synthesiser(tmp_path / ("long" * 40), tmp_path / "library.so")
 
 
+def test_a_library_that_is_not_the_pinned_one_is_not_loaded(tmp_path, monkeypatch):
+    library = next((assets.path("espeak") / "espeakng_loader").glob("*espeak-ng.*"))
+    changed = tmp_path / "espeak" / "loader" / library.name
+    changed.parent.mkdir(parents=True)
+    changed.write_bytes(library.read_bytes() + b"more")
+    monkeypatch.setattr(speech.ctypes, "CDLL", None)
+    with pytest.raises(assets.AssetError, match=r"not the pinned library\. Delete .*espeak, then start again"):
+        speech._Synthesiser(tmp_path, changed)
+
+
 def test_say_all_goes_through_voices_then_texts():
     said = speech.say_all(["dog", "helicopter"], ["en-gb+f1", "en-us+m1"], np.random.default_rng(3))
     lengths = [len(wave.samples) for wave in said]

@@ -158,3 +158,9 @@ def test_embeddings_are_of_length_one_whatever_the_batch(efficient, few):
     torch.testing.assert_close(together.norm(dim=1), torch.ones(3))
     torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-5)
     assert F.cosine_similarity(together[0], together[2], dim=0) < 0.999
+
+
+@pytest.mark.parametrize("shape", [(1, 5000, 3), (5000, 1, 3), (1, 1, 3)])
+def test_a_strip_of_a_picture_is_embedded(efficient, shape):
+    found = efficient.embed([np.zeros(shape, np.uint8)], size=64)
+    torch.testing.assert_close(found.norm(dim=-1), torch.ones(1))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn import functional as F
 from transformers import audio_utils
 
@@ -67,6 +69,40 @@ def test_padding_is_masked_and_silent(waves):
         assert mask[row].sum() == len(alone) == 1 + len(wave) // speech.HOP and mask[row, : len(alone)].all()
         torch.testing.assert_close(mel[row, : len(alone)], alone)
         assert (mel[row, len(alone) :] == -3).all()
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 5000), st.integers(-9, 3), st.integers(0, 99))
+def test_a_spectrogram_is_between_the_floor_and_the_loudest(samples, power, seed):
+    wave = 10.0**power * torch.randn(samples, generator=torch.Generator().manual_seed(seed))
+    mel = speech.log_mel(wave)
+    assert mel.shape == (1 + samples // speech.HOP, speech.BANDS) and mel.min() >= -3 and mel.max() <= 0
+    quieter = speech.log_mel(wave / 10)
+    assert (quieter <= mel + 1e-3).all()  # turning it down makes nothing louder
+    if mel.max() == 0 and quieter.max() == 0:
+        torch.testing.assert_close(quieter, mel, rtol=0, atol=2e-3)
+
+
+def test_silence_is_at_the_floor_throughout():
+    for samples in (0, 1, 255, 256, 4000):
+        assert (speech.log_mel(torch.zeros(samples)) == -3).all()
+    assert speech.log_mel(torch.full((4000,), 1e-7)).max() < -2  # nor is what nobody hears
+    mel, mask = speech.spectrograms([np.zeros(3000, np.float32), np.ones(700, np.float32)])
+    assert (mel[0] == -3).all() and mask.sum(dim=1).tolist() == [12, 3]
+
+
+def test_silence_in_a_batch_does_not_borrow_loudness(waves):
+    both = torch.stack([torch.from_numpy(waves[0]), torch.zeros(len(waves[0]))])
+    mel = speech.log_mel(both)
+    assert mel[0].max() == 0 and (mel[1] == -3).all()
+
+
+@pytest.mark.parametrize(
+    "wave", [np.zeros(600, np.int16), np.zeros((600, 2), np.float32), np.array([0.1, np.nan], np.float32)]
+)
+def test_what_is_no_wave_is_refused(wave):
+    with pytest.raises(ValueError, match=rf"one is \({len(wave)},.*\) {wave.dtype}"):
+        speech.spectrograms([np.zeros(600, np.float32), wave])
 
 
 # --- the encoder ------------------------------------------------------------------------------------------------

@@ -73,10 +73,25 @@ def test_what_is_drawn_has_the_probabilities_asked_for():
     assert torch.equal(drawn, again)
 
 
-@pytest.mark.parametrize(("temperature", "top_p"), [(-0.1, 1.0), (1.0, 0.0), (1.0, 1.1)])
+@pytest.mark.parametrize(
+    ("temperature", "top_p"), [(-0.1, 1.0), (1.0, 0.0), (1.0, 1.1), (float("nan"), 1.0), (1.0, float("nan"))]
+)
 def test_settings_that_mean_nothing_are_refused(temperature, top_p):
     with pytest.raises(ValueError, match="Temperature"):
         generation.sample_next(torch.zeros(1, 3), temperature, top_p)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_logit_that_is_nan_is_no_token(temperature):
+    with pytest.raises(ValueError, match="logit is NaN"):
+        generation.sample_next(torch.tensor([[1.0, 2.0], [float("nan"), 2.0]]), temperature)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_of_equal_scores_the_first_token_is_taken(dtype):
+    logits = torch.tensor([[0.0, 2.0, 2.0, 2.0], [1.0, 1.0, 1.0, 1.0]], dtype=dtype)
+    assert generation.sample_next(logits, 0.0).tolist() == [1, 0]
+    assert generation.sample_next(logits, 1.0, top_p=1e-9).tolist() == [1, 0]
 
 
 # --- many tokens --------------------------------------------------------------------------------------------------
@@ -125,6 +140,44 @@ def test_a_text_ends_at_stop(tiny):
     assert torch.equal(found, expected)
     row = found[0].tolist()
     assert set(row[row.index(stop) :]) == {stop}
+
+
+def scripted(texts, stop, vocabulary=9):
+    """Logits that write these texts, and what was asked for: each call's number of rows."""
+    asked, rows = [], torch.arange(len(texts))
+
+    def next_logits(token, keep):
+        nonlocal rows
+        rows = rows if keep is None else rows[keep]
+        step = len(asked)
+        asked.append(len(rows))
+        chosen = [texts[row][step] if step < len(texts[row]) else stop for row in rows]
+        return 5 * torch.nn.functional.one_hot(torch.tensor(chosen), vocabulary).float()
+
+    return next_logits, asked
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.lists(st.integers(1, 8), max_size=6), min_size=1, max_size=6),
+    st.integers(1, 8),
+    st.sampled_from([0, 3]),
+)
+def test_greedy_texts_stop_where_they_end_and_are_filled_up(texts, most, stop):
+    next_logits, asked = scripted(texts, stop)
+    found = generation.draw_tokens(next_logits, stop=stop, max_new_tokens=most)
+    ended = [(text[: text.index(stop)] if stop in text else text) + [stop] for text in texts]
+    length = min(most, max(map(len, ended)))
+    assert found.tolist() == [(text + [stop] * length)[:length] for text in ended]
+    assert len(asked) == length  # no call after the last token
+    unfinished = [sum(len(text) > step for text in ended) for step in range(length)]
+    assert all(rows >= least for rows, least in zip(asked, unfinished, strict=True))
+
+
+def test_a_text_may_end_at_once_or_be_one_token_long():
+    for texts, most, expected in (([[], []], 5, [[0], [0]]), ([[4, 5], [6, 7]], 1, [[4], [6]])):
+        next_logits, asked = scripted(texts, stop=0)
+        assert generation.draw_tokens(next_logits, stop=0, max_new_tokens=most).tolist() == expected and asked == [2]
 
 
 def test_embeddings_stand_for_their_tokens(tiny):

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+
+import faults
 import pytest
 import torch
 from hypothesis import given, settings
@@ -36,6 +39,13 @@ def test_the_model_is_what_the_package_says(loaded):
     assert not model.training
     assert model.lm_head.weight is model.model.embed_tokens.weight
     assert 134e6 < sum(weight.numel() for weight in model.parameters()) < 136e6  # "135M"
+
+
+def test_a_damaged_conversion_is_made_again(monkeypatch, tmp_path):
+    monkeypatch.setattr(llm, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(llm, "_convert", faults.write_whole)
+    os.truncate(llm.folder() / "weights", 1000)
+    assert (llm.folder() / "weights").read_bytes() == faults.WHOLE["weights"]
 
 
 def test_it_knows_what_it_should_and_stops(loaded):

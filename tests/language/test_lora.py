@@ -88,6 +88,21 @@ def test_updates_of_a_bfloat16_model_are_float32():
     torch.testing.assert_close(layer(x), layer.merged()(x), rtol=0.05, atol=0.05)  # bfloat16 keeps eight bits
 
 
+def test_merging_in_bfloat16_costs_the_rounding_of_the_weights_and_no_more():
+    def after(merge, dtype):
+        model = adapted().to(dtype)
+        for layer in lora.lora_layers(model).values():  # updates stay in float32
+            layer.down.data, layer.up.data = layer.down.data.float(), layer.up.data.float()
+        return (lora.merge_lora(model) if merge else model).float()
+
+    exact = after(False, torch.float32)
+    torch.testing.assert_close(logits(after(True, torch.float32)), logits(exact), rtol=1e-5, atol=1e-5)
+    rounded = after(True, torch.bfloat16)
+    for name, layer in lora.lora_layers(after(False, torch.bfloat16)).items():
+        whole = layer.base.weight + layer.up @ layer.down * layer.alpha / layer.rank
+        assert torch.equal(rounded.get_submodule(name).weight, whole.bfloat16().float())
+
+
 def test_weights_are_drawn_on_the_cpu_whatever_the_device():
     def left_to_draw(device):
         base = nn.Linear(6, 5, device=device)

@@ -90,6 +90,15 @@ def test_a_whitener_makes_variances_one_and_a_large_penalty_keeps_directions(pai
     torch.testing.assert_close(cosines(mild, pairs[0] - pairs[0].mean(dim=0)).diagonal(), torch.ones(300).double())
 
 
+def test_a_constant_column_is_no_direction_and_harms_none():
+    x = torch.randn(50, 3, dtype=torch.float64)
+    x[:, 1] = 0.1
+    for penalty in (1e-6, 1.0):
+        white = lesson.whitener(x, penalty)
+        assert white.matrix.isfinite().all() and white(x)[:, 1].abs().max() < 1e-6
+    assert lesson.cca(x, torch.randn(50, 2, dtype=torch.float64), 2).correlations.isfinite().all()
+
+
 def test_csls_is_its_definition_written_as_loops():
     similarity, bank = torch.rand(7, 5), torch.rand(9, 5)
     for known in (None, bank):
@@ -124,6 +133,10 @@ THREE, FIVE = torch.ones(4, 3), torch.ones(4, 5)
     (lambda: lesson.procrustes(THREE, FIVE), "equal dimensions, not 3 and 5: reduce both with pca"),
     (lambda: lesson.pca(THREE, 4), "1 to 3 components: not 4"),
     (lambda: lesson.whitener(THREE, -1), "penalty is -1"),
+    (lambda: lesson.whitener(THREE, 1), "All vectors are equal"),
+    (lambda: lesson.whitener(torch.ones(4, 1), 1), "All vectors are equal"),
+    (lambda: lesson.cca(torch.randn(4, 3), FIVE, 2), "All vectors are equal"),
+    (lambda: lesson.whitener(THREE * torch.nan, 1), "NaN or infinity"),
     (lambda: lesson.cca(THREE, FIVE, 4), "1 to 3 pairs of directions: not 4"),
     (lambda: lesson.cca(THREE, FIVE, 0), "not 0"),
     (lambda: lesson.csls(THREE, 4), "3 similarities has no 4 nearest"),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from lesson_code import lesson_code
 from sklearn.decomposition import non_negative_factorization
 
 factorisation = lesson_code(
-    "05", "Factors", "check_rank", "truncated_svd", "random_start", "nmf", "solve_rows", "als",
+    "05", "Factors", "check_rank", "truncated_svd", "random_start", "nmf", "solve_rows", "als", "margin",
 )  # fmt: skip
 
 
@@ -36,6 +38,26 @@ def test_no_random_factors_do_better_than_truncated_svd(matrix):
         left = torch.randn(9, 2, generator=generator, dtype=torch.float64)
         right = torch.linalg.lstsq(left, matrix).solution.T  # the best that these columns can do
         assert error(matrix, (left, right)) > best
+
+
+@given(seed=st.integers(0, 999), share=st.floats(0.05, 1))
+def test_the_first_direction_of_a_table_without_negative_numbers_has_one_end(seed, share):
+    generator = torch.Generator().manual_seed(seed)
+    table = torch.rand(8, 6, generator=generator, dtype=torch.float64)
+    table = table * (torch.rand(8, 6, generator=generator) < share)
+    for side in factorisation.truncated_svd(table, 1):
+        assert side.min() > -1e-7 or side.max() < 1e-7
+
+
+@pytest.mark.parametrize("colours", [3, 8, 100])
+def test_a_circle_decides_agreement_with_rank_two_and_that_margin(colours):
+    angles = 2 * np.pi * np.arange(colours) / colours
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    cosines = circle @ circle.T
+    assert np.linalg.matrix_rank(cosines) == 2
+    others = cosines[~np.eye(colours, dtype=bool)]
+    assert 1 - others.max() == pytest.approx(factorisation.margin(colours), abs=1e-12)
+    assert np.diag(cosines) == pytest.approx(1)
 
 
 def test_nmf_goes_step_by_step_where_sklearn_goes(matrix):

@@ -1,4 +1,4 @@
-"""Multi-head attention against torch's, through the copy of its weights in lesson 07."""
+"""What lesson 07 says of one attention step, and its multi-head attention against torch's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,33 @@ import torch
 from lesson_code import lesson_code
 from torch import nn
 
-lesson = lesson_code("07", "masked_softmax", "dot_product_attention", "MultiHeadCrossAttention", "from_torch")
+lesson = lesson_code(
+    "07", "masked_softmax", "dot_product_attention", "DotProductAttention", "AdditiveAttention", "MultiHopAttention",
+    "MultiHeadCrossAttention", "from_torch",
+)  # fmt: skip
+
+
+def ratio_before_and_after(attention) -> list[float]:
+    """Weight of region 0 over that of region 1 in the last step, before and after region 2 has changed."""
+    query, regions = torch.randn(1, 6, dtype=torch.float64), torch.randn(4, 6, dtype=torch.float64)
+    changed = regions.clone()
+    changed[2] = 5 * torch.randn(6, dtype=torch.float64)
+    last = [attention(query, context)[1].reshape(-1, 4)[-1] for context in (regions, changed)]
+    return [(weights[0] / weights[1]).item() for weights in last]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("step", [lesson.DotProductAttention, lesson.AdditiveAttention])
+def test_where_one_step_looks_does_not_depend_on_a_third_region(step, seed):
+    torch.manual_seed(seed)
+    before, after = ratio_before_and_after(step(6).double())
+    assert before == pytest.approx(after, rel=1e-9)
+
+
+def test_where_a_second_step_looks_does():
+    torch.manual_seed(0)
+    before, after = ratio_before_and_after(lesson.MultiHopAttention(6, hops=2).double())
+    assert abs(before / after - 1) > 1e-3
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4])

@@ -67,6 +67,13 @@ def test_impossible_batches_are_refused(data):
         grid.Batches(data, batch_size=0)
 
 
+@pytest.mark.parametrize("pictures", [0, -1])
+def test_no_pictures_are_not_all_pictures(data, pictures):
+    for ask in (lambda: grid.load("train", pictures=pictures), lambda: data.first(pictures)):
+        with pytest.raises(ValueError, match=f"pictures is {pictures}; it must be at least 1"):
+            ask()
+
+
 # --- a curriculum -------------------------------------------------------------------------------------------------
 
 

@@ -29,6 +29,11 @@ def test_the_same_seed_gives_the_same_run(data):
     assert ladder.train_rung(rung, data, seed=4, epochs=1)[1].loss[0] != first.loss[0]
 
 
+def test_no_epochs_are_not_the_rungs_own(data):
+    with pytest.raises(ValueError, match="epochs is 0"):
+        ladder.train_rung(ladder.RUNGS["question only"], data, seed=0, epochs=0)
+
+
 def test_summary_gives_mean_and_largest_distance():
     table = pd.DataFrame({"method": ["a", "a", "b", "b"], "test": [0.5, 0.7, 0.1, 0.1]})
     rows = ladder.summary(table).round(6).to_dict("records")

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import hashlib
 import os
 import subprocess
 import sys
+import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -93,6 +96,17 @@ def test_without_uv_pip_is_used_and_its_reason_is_one_line(tmp_path):
     assert error.count("\n") == 1
 
 
+def test_pip_takes_uv_by_the_locks_own_lines(tmp_path):
+    (entry,) = [one for one in bootstrap.locked() if one.startswith("uv==")]
+    (tmp_path / "uv.lock").write_text(entry)
+    options = ["--dry-run", "--no-index", "--ignore-installed", "-r", str(tmp_path / "uv.lock")]
+    command = [sys.executable, "-m", "pip", "install", *options]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+    assert "--hash=sha256:" in entry
+    assert "No matching distribution found for uv==" in said  # nothing but the index is missing
+    assert "hashes" not in said
+
+
 def test_an_environment_made_by_uv_has_no_pip_and_needs_none(tmp_path):
     uv, made = bootstrap.find_uv(sys.executable), tmp_path / ".venv"
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(made)], check=True)
@@ -122,10 +136,108 @@ def test_a_full_disk_is_named(said):
 def test_a_full_disk_is_not_tried_again_with_pip(monkeypatch, capsys):
     commands = []
     monkeypatch.setattr(bootstrap, "find_uv", lambda python: "uv")
-    monkeypatch.setattr(bootstrap, "why_failed", lambda command: commands.append(command) or "the disk is full.")
+    monkeypatch.setattr(bootstrap, "why_failed", lambda command, _: commands.append(command) or "the disk is full.")
     with pytest.raises(bootstrap.SetupError, match="could not be installed: the disk is full"):
         bootstrap.install(sys.executable)
     assert [command[0] for command in commands] == ["uv"]
+
+
+# --- PyTorch without CUDA -----------------------------------------------------------------------------------------
+
+
+def put_wheel(folder: Path, name: str, version: str) -> str:
+    """Write an empty wheel; return its SHA-256."""
+    info = f"{name}-{version}.dist-info"
+    wheel = folder / f"{name}-{version}-py3-none-any.whl"
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "".join(f"{info}/{file},,\n" for file in ("METADATA", "WHEEL", "RECORD")))
+    return hashlib.sha256(wheel.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+def test_without_cuda_torch_comes_from_its_own_index_and_the_rest_from_the_lock(installer, tmp_path, monkeypatch):
+    usual, own = tmp_path / "usual", tmp_path / "own"
+    for name, version in (
+        ("torch", "2.15.0"),
+        ("torchvision", "0.29.2"),
+        ("nvidia_nccl_cu13", "2.3"),
+        ("triton", "3.9"),
+    ):
+        put_wheel(usual, name, version)
+    hashed = put_wheel(usual, "numpy", "2.4.6")
+    for name, version in (("torch", "2.15.0+cpu"), ("torch", "2.16.0+cpu"), ("torchvision", "0.29.2+cpu")):
+        put_wheel(own / name, name, version)
+    for folder in own.iterdir():
+        links = "".join(f"<a href='{wheel.name}'>{wheel.name}</a>" for wheel in folder.glob("*.whl"))
+        (folder / "index.html").write_text(f"<!DOCTYPE html><html><body>{links}</body></html>")
+    no = f" \\\n    --hash=sha256:{'0' * 64}"
+    (tmp_path / "requirements.lock").write_text(
+        f"numpy==2.4.6 \\\n    --hash=sha256:{hashed}\nnvidia-nccl-cu13==2.3 ; sys_platform == 'linux'{no}\n"
+        f"torch==2.15.0{no}\ntorchvision==0.29.2{no}\ntriton==3.9 ; sys_platform == 'linux'{no}\n"
+    )
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    monkeypatch.setattr(bootstrap, "CPU_INDEX", own.as_uri())
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+        monkeypatch.delenv(name)
+    for name, value in (("PIP_CONFIG_FILE", os.devnull), ("PIP_FIND_LINKS", str(usual)), ("PIP_NO_CACHE_DIR", "1"),
+                        ("UV_NO_CONFIG", "1"), ("UV_FIND_LINKS", str(usual)), ("UV_NO_CACHE", "1")):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    installed = tmp_path / "installed"
+    command = [sys.executable, "-m", "pip", "install"]
+    if installer == "uv":
+        command = [bootstrap.find_uv(sys.executable), "pip", "install", "--python", sys.executable]
+    torch_first, rest = bootstrap.without_cuda(tmp_path)
+    for what in (torch_first, [*rest, "--no-index"]):
+        subprocess.run([*command, "--no-deps", "--target", str(installed), *what], check=True, capture_output=True)
+    found = {path.name.removesuffix(".dist-info") for path in installed.glob("*.dist-info")}
+    assert found == {"numpy-2.4.6", "torch-2.15.0+cpu", "torchvision-0.29.2+cpu"}
+
+
+@pytest.mark.parametrize(
+    ("system", "asked", "there", "cpu"),
+    [
+        ("Linux", "", False, False),
+        ("Linux", "cpu", False, True),
+        ("Linux", "", True, True),
+        ("Windows", "cpu", False, False),
+    ],
+)
+def test_cuda_is_left_out_where_asked_and_remembered(system, asked, there, cpu, monkeypatch, tmp_path):
+    did = {}
+    if there:
+        (tmp_path / ".venv" / "lib" / "python3.12" / "site-packages" / "torch-2.15.0+cpu.dist-info").mkdir(parents=True)
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    monkeypatch.setattr(bootstrap.platform, "system", lambda: system)
+    monkeypatch.setattr(bootstrap, "check_disk", lambda _, needed: did.update(gigabytes=needed))
+    monkeypatch.setattr(bootstrap, "make_environment", lambda folder: "python")
+    monkeypatch.setattr(bootstrap, "install", lambda python, cpu: did.update(cpu=cpu))
+    monkeypatch.setattr(bootstrap.subprocess, "call", lambda *_, **__: 0)
+    bootstrap.main(".venv", asked)
+    assert did == {"cpu": cpu, "gigabytes": bootstrap.CPU_GIGABYTES if cpu else bootstrap.GIGABYTES}
+
+
+def test_makes_switch_reaches_the_program_and_takes_one_value():
+    command = ["make", "--dry-run", "--what-if=pyproject.toml", "setup"]
+    root = Path(bootstrap.__file__).parents[1]
+    for switch, arguments in (([], ".venv"), (["TORCH=cpu"], ".venv cpu")):
+        said = subprocess.run([*command, *switch], cwd=root, capture_output=True, text=True, check=True).stdout
+        assert [line.strip() for line in said.splitlines()][0].endswith(f"tools/bootstrap.py {arguments}")
+    with pytest.raises(bootstrap.SetupError, match="TORCH is 'gpu'; it is cpu, or left out"):
+        bootstrap.main(".venv", "gpu")
+
+
+def test_pytorchs_index_is_named_in_one_place():
+    said = subprocess.run(
+        ["git", "grep", "--untracked", "-l", bootstrap.CPU_INDEX],
+        cwd=Path(bootstrap.__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert said.split() == ["tools/bootstrap.py"]
 
 
 def test_other_reasons_are_passed_on_in_one_line():

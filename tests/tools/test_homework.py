@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy as copies
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -673,7 +674,7 @@ ODD = {  # name: (bytes of the submission, or None for none, what is said)
     "cell without text": (damaged(lambda n: n["cells"][1].pop("source")), "no text or no type in cell 1"),
     "cell is null": (damaged(lambda n: n["cells"].insert(0, None)), "not a notebook of format 4"),
     "missing": (None, "cannot be read .No such file"),
-    "folder": ("folder", "cannot be read .Is a directory"),
+    "folder": ("folder", "is not a file"),
 }  # fmt: skip
 
 
@@ -701,6 +702,26 @@ def test_an_odd_submission_is_named_in_one_line_and_the_next_is_looked_at(tmp_pa
     assert re.search(said, problems[0]), problems
     assert re.search(r"\. \w+", problems[0])  # a remedy
     assert capfd.readouterr().err == ""
+
+
+def test_what_is_no_file_is_named_and_not_waited_for(tmp_path):
+    nbformat.write(source(*exercise()), tmp_path / "01_x.ipynb")
+    odd = {name: tmp_path / "submitted" / name / "01_x.ipynb" for name in ("pipe", "folder", "device", "lost link")}
+    for path in odd.values():
+        path.parent.mkdir(parents=True)
+    os.mkfifo(odd["pipe"])
+    odd["folder"].mkdir()
+    odd["device"].symlink_to("/dev/zero")
+    odd["lost link"].symlink_to("nowhere")
+    command = [sys.executable, *"-m tools.homework check --sources 01_x.ipynb submitted".split()]
+    env = {**os.environ, "PYTHONPATH": str(authoring.ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    lines = done.stdout.splitlines()
+    assert len(lines) == 5
+    for name, path in odd.items():
+        said = "cannot be read (No such file or directory). " if name == "lost link" else "is not a file. "
+        assert any(line.startswith(f"{path.relative_to(tmp_path)}: 01_x.ipynb {said}") for line in lines), name
 
 
 def test_what_nbgrader_reads_is_not_called_odd(tmp_path):

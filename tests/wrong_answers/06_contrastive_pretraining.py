@@ -1,6 +1,14 @@
+# %% bounds: every other similarity is -1, which more than two vectors cannot manage
+def bounds(batch, scale):
+    return float(np.log(batch)), float(np.log1p((batch - 1) * np.exp(-2 * scale)))
+
+# %% bounds: -1/batch between two vectors, not -1/(batch - 1)
+def bounds(batch, scale):
+    return float(np.log(batch)), float(np.log1p((batch - 1) * np.exp(-scale * (1 + 1 / batch))))
+
 # %% bounds: in bits
 def bounds(batch, scale):
-    return float(np.log2(batch)), float(np.log2(1 + (batch - 1) * np.exp(-2 * scale)))
+    return float(np.log2(batch)), float(np.log2(1 + (batch - 1) * np.exp(-scale * batch / (batch - 1))))
 
 # %% bounds: perfection costs nothing, whatever the scale
 def bounds(batch, scale):
@@ -8,15 +16,15 @@ def bounds(batch, scale):
 
 # %% bounds: the positive is counted among the negatives
 def bounds(batch, scale):
-    return float(np.log(batch)), float(np.log1p(batch * np.exp(-2 * scale)))
+    return float(np.log(batch)), float(np.log1p(batch * np.exp(-scale * batch / (batch - 1))))
 
-# %% bounds: wrong pairs at a right angle, not opposite
+# %% bounds: wrong pairs at a right angle
 def bounds(batch, scale):
     return float(np.log(batch)), float(np.log1p((batch - 1) * np.exp(-scale)))
 
 # %% bounds (hidden): ignorance costs more at a larger scale
 def bounds(batch, scale):
-    return float(scale * np.log(batch)), float(np.log1p((batch - 1) * np.exp(-2 * scale)))
+    return float(scale * np.log(batch)), float(np.log1p((batch - 1) * np.exp(-scale * batch / (batch - 1))))
 
 # %% several: the mean of the logs, not the log of the sum
 def several_names(image, text, scale, identity):
