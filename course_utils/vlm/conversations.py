@@ -175,8 +175,7 @@ class Conversations(EpochBatches):
 
         ``features`` (batch, cells, dim); ``input_ids``, ``turn_ids`` and ``position_ids`` (batch, text);
         ``answer_mask`` (batch, text), True where a token of an answer is predicted; ``answers``, those tokens,
-        (tokens,); ``question_ids``, the prompt of each of them, a list; and, if precomputed, ``text_states`` (batch,
-        text, width).
+        (tokens,); and, if precomputed, ``text_states`` (batch, text, width).
         """
         chosen = token_rows([self.turns[index] for index in rows], self.tokenizer)
         targets = _padded([one.targets for one in chosen], IGNORE)
@@ -187,11 +186,6 @@ class Conversations(EpochBatches):
             "position_ids": _padded([one.position_ids for one in chosen], 0),
             "answer_mask": targets != IGNORE,
             "answers": targets[targets != IGNORE],
-            "question_ids": [
-                self.turns[index][turn].prompt
-                for index, one in zip(rows, chosen, strict=True)
-                for turn in one.turn_ids[one.targets != IGNORE]
-            ],
         }
         if self.text_states is not None:
             states = [torch.cat([self.text_states[turn] for turn in self.turns[index]]) for index in rows]
