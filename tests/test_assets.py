@@ -349,7 +349,9 @@ def test_an_interrupt_in_a_program_that_fetches_ends_pip(index, cache):
         nowhere = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
         environment = {name: value for name, value in os.environ.items() if name != "PIP_NO_INDEX"}
         environment |= {"PIP_INDEX_URL": nowhere}
-        code = "import sys\nfrom course_utils import assets\n"
+        # A shell's background job ignores Ctrl-C, and so do its children, unless they say otherwise.
+        code = "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        code += "from course_utils import assets\n"
         code += "assets.ASSETS = {'tiny': assets.Asset(*eval(sys.argv[1]))}\nsys.exit(assets.main(['tiny']))"
         command = [sys.executable, "-c", code, repr(tuple(asdict(TINY).values()))]
         with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as program:

@@ -222,8 +222,12 @@ def test_cuda_is_left_out_where_asked_and_remembered(system, asked, there, cpu, 
 def test_makes_switch_reaches_the_program_and_takes_one_value():
     command = ["make", "--dry-run", "--what-if=pyproject.toml", "setup"]
     root = Path(bootstrap.__file__).parents[1]
+    # A make inside a make says which folder it enters, and inherits the outer one's switches.
+    alone = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "TORCH")}
     for switch, arguments in (([], ".venv"), (["TORCH=cpu"], ".venv cpu")):
-        said = subprocess.run([*command, *switch], cwd=root, capture_output=True, text=True, check=True).stdout
+        said = subprocess.run(
+            [*command, *switch], cwd=root, env=alone, capture_output=True, text=True, check=True
+        ).stdout
         assert [line.strip() for line in said.splitlines()][0].endswith(f"tools/bootstrap.py {arguments}")
     with pytest.raises(bootstrap.SetupError, match="TORCH is 'gpu'; it is cpu, or left out"):
         bootstrap.main(".venv", "gpu")
