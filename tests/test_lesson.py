@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -34,6 +35,12 @@ def test_start_prints_one_line_with_lesson_device_version_and_seconds(capsys):
     assert out.count("\n") == 1 and err == ""
     for part in ("Lesson 00", "cpu", torch.__version__, "s to run"):
         assert part in out
+
+
+def test_money_in_a_table_is_no_formula():
+    pd.set_option("display.html.use_mathjax", True)
+    lesson.start("00")
+    assert "mathjax_ignore" in pd.DataFrame({"price": ["$5 or $6"]})._repr_html_()
 
 
 def test_budget_chooses_by_device():
