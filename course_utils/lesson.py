@@ -39,6 +39,8 @@ LESSONS = {
     "10": LessonInfo("Meet the LLM", cpu_seconds=110),
     "11": LessonInfo("Connect pictures to the LLM", cpu_seconds=180),
     "12": LessonInfo("VQA fine-tuning", cpu_seconds=130),
+    "13": LessonInfo("Medical pictures and records", cpu_seconds=170),
+    "14": LessonInfo("Speech recognition and translation", cpu_seconds=170),
 }
 
 
@@ -77,7 +79,7 @@ def start(number: str, *, seed: int = SEED) -> Lesson:
         raise ValueError(f"There is no lesson {number!r}. The lessons are: {', '.join(LESSONS)}.")
     device = choose_device()
     seed_everything(seed)
-    _quiet_plots()
+    _quiet_output()
     info = LESSONS[number]
     print(f"Lesson {number}, {info.title} · {describe(device)} · torch {torch.__version__} · {_expected(info, device)}")
     return Lesson(number, device, seed, np.random.default_rng(seed))
@@ -88,8 +90,11 @@ def _expected(info: LessonInfo, device: torch.device) -> str:
     return f"about {seconds} s to run" if seconds else "not timed on this device"
 
 
-def _quiet_plots() -> None:
+def _quiet_output() -> None:
+    import pandas as pd
+
     from course_utils import plots  # imported here: scripts that draw nothing need no matplotlib
 
     plots.set_style()
+    pd.set_option("display.html.use_mathjax", False)  # "$5 or $6" in a table is no formula
     warnings.filterwarnings("ignore", message="IProgress not found")

@@ -376,7 +376,7 @@ _BOXES = {  # name: (x, y, text, lessons)
     "speech": (0.0, 0.0, "speech", ""), "speech encoder": (1.6, 0.0, "speech encoder", "03"),
     "alignment": (3.4, 1.0, "alignment", "04 embedding · 05 factorised\n06 contrastive · 07 attention"),
     "reasoner": (5.4, 1.0, "reasoner", "08 LSTM\n09 Transformer\n10–12 LLM"),
-    "answer": (6.95, 1.0, "answer", "13 medicine"),
+    "answer": (6.95, 1.0, "answer", "13 medicine\n14 speech"),
 }  # fmt: skip
 _ARROWS = (
     ("picture", "image encoder"), ("text", "text encoder"), ("speech", "speech encoder"),

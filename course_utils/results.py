@@ -15,11 +15,7 @@ from course_utils.paths import DATA
 
 
 def read(name: str) -> pd.DataFrame:
-    """Read the table ``data/<name>.csv``.
-
-    Raises:
-        FileNotFoundError: If there is no such table.
-    """
+    """Read the table ``data/<name>.csv``; FileNotFoundError if there is no such table."""
     path = DATA / f"{name}.csv"
     if not path.exists():
         raise FileNotFoundError(

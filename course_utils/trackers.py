@@ -31,11 +31,7 @@ class NoTracker:
 
 
 class TensorBoardTracker:
-    """Event files in a folder, for ``tensorboard --logdir FOLDER``.
-
-    Raises:
-        TrackerError: If nothing can be written there.
-    """
+    """Event files in a folder, for ``tensorboard --logdir FOLDER``; TrackerError if nothing can be written there."""
 
     def __init__(self, folder: str | Path) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import

@@ -303,6 +303,13 @@ def _answer_all(model: nn.Module, loader: Iterable[dict]) -> tuple[torch.Tensor,
 # --- a short run ------------------------------------------------------------------------------------------------
 
 
+def row_batches(rows: int, steps: int, seed: int, size: int = 64) -> list[torch.Tensor]:
+    """Row numbers of ``steps`` batches, from as many shuffled passes as they take."""
+    shuffle = torch.Generator().manual_seed(seed)
+    passes = (torch.randperm(rows, generator=shuffle).split(size) for _ in range(steps * size // rows + 1))
+    return [batch for some in passes for batch in some][:steps]
+
+
 def one_cycle(
     parameters: Iterable[nn.Parameter], batches: Sequence, loss: Callable[[Any], torch.Tensor], *,
     learning_rate: float, pct_start: float = 0.3, weight_decay: float = 0.01, clip: float | None = None,

@@ -629,3 +629,12 @@ def test_wandb_is_told_and_asked_for_by_name(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)  # python's way to say: not installed
     with pytest.raises(trackers.TrackerError, match="pip install wandb"):
         trackers.WandbTracker()
+
+
+def test_batches_cover_every_row_of_each_pass():
+    batches = training.row_batches(150, 5, seed=1)
+    assert [len(batch) for batch in batches] == [64, 64, 22, 64, 64]
+    assert sorted(torch.cat(batches[:3]).tolist()) == list(range(150))
+    assert all(torch.equal(a, b) for a, b in zip(batches, training.row_batches(150, 5, seed=1), strict=True))
+    assert not torch.equal(batches[0], training.row_batches(150, 5, seed=2)[0])
+    assert len(training.row_batches(64, 7, seed=0)) == 7 and len(training.row_batches(10, 3, seed=0)) == 3

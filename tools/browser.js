@@ -96,7 +96,7 @@ window.course = (() => {
 
   function controls(cell) {  // marks the controls of a cell's widgets with data-course, and describes them
     const found = [...cellNode(cell).querySelectorAll('.jp-OutputArea :is(.noUi-handle, select, input, textarea, button)')]
-      .filter(e => e.closest('.jupyter-widgets'));
+      .filter(e => e.closest('.jupyter-widgets') && !e.matches('.widget-upload'));  // opens the browser's own dialog
     found.forEach(e => { delete e.dataset.course; });
     return found.filter(e => !e.disabled && !(e.type === 'radio' && e.checked)).map((e, number) => {
       e.dataset.course = `${cell}-${number}`;

@@ -91,11 +91,7 @@ class Vocabulary:
         return self._index.get(word, UNKNOWN)
 
     def encode(self, text: str) -> list[int]:
-        """Word indices of a text.
-
-        Raises:
-            ValueError: If the text has no word.
-        """
+        """Word indices of a text; ValueError if the text has no word."""
         words = tokenize(text)
         if not words:
             raise ValueError(f"There is no word in the question {text!r}. Ask with at least one word or number.")

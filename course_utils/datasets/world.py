@@ -85,11 +85,7 @@ def worlds() -> dict[str, World]:
 
 
 def world(name: str) -> World:
-    """The world of that name.
-
-    Raises:
-        ValueError: If there is none; the message lists those that there are.
-    """
+    """The world of that name; a ValueError lists those that there are."""
     known = worlds()
     if name not in known:
         raise ValueError(f"There is no world {name!r}. There are: {', '.join(known)}.")

@@ -181,11 +181,7 @@ def _answers(questions: Sequence[shapes.Question]) -> torch.Tensor:
 
 
 def words(texts: Sequence[str]) -> torch.Tensor:
-    """Word numbers of questions, (questions, longest), padded with ``PAD``.
-
-    Raises:
-        ValueError: If a question has no word.
-    """
+    """Word numbers of questions, (questions, longest), padded with ``PAD``; ValueError if a question has no word."""
     numbers = [torch.tensor(vocabulary().encode(text)) for text in texts]
     return nn.utils.rnn.pad_sequence(numbers, batch_first=True, padding_value=PAD)
 

@@ -89,11 +89,7 @@ def generate(pictures: int, seed: int) -> EmojiScenes:
 
 
 def split(name: str, *, pictures: int) -> EmojiScenes:
-    """One of ``SPLITS``.
-
-    Raises:
-        ValueError: If there is no such split, or ``pictures`` is less than 1.
-    """
+    """One of ``SPLITS``; ValueError if there is no such split, or ``pictures`` is less than 1."""
     if name not in SPLITS:
         raise ValueError(f"there is no split {name!r}; the splits are {', '.join(SPLITS)}")
     return generate(pictures, SPLITS[name])

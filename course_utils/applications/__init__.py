@@ -1,0 +1,1 @@
+"""What the application lessons share with their homework and experiments."""
