@@ -28,10 +28,14 @@ def noise(length: int, seed: int = 0) -> np.ndarray:
 
 
 def pitch_of(wave: speech.Waveform) -> float:
-    """The fundamental frequency in hertz: the lag from 2.5 to 20 ms at which the sound is most like itself."""
+    """The fundamental frequency of a deep voice in hertz: the lag at which its sound below 230 Hz is most like itself.
+
+    Above, a vowel's strong harmonics would pass for the fundamental, now and then: the synthesiser's noise varies.
+    """
     power = np.abs(np.fft.rfft(wave.samples, 2 * len(wave.samples))) ** 2
+    power[round(230 / wave.sample_rate * 2 * len(wave.samples)) :] = 0
     likeness = np.fft.irfft(power)[: len(wave.samples)]
-    lags = np.arange(wave.sample_rate // 400, wave.sample_rate // 50)
+    lags = np.arange(wave.sample_rate // 230, wave.sample_rate // 60)
     return wave.sample_rate / lags[likeness[lags].argmax()]
 
 
