@@ -294,7 +294,7 @@ def translation_scores(wanted: Sequence[str], said: Sequence[str]) -> dict[str, 
 
 
 def spoken_questions(seed: int) -> None:
-    """The shipped language model that sees, asked aloud about shapes: two ways to hear, blind and deaf."""
+    """Spoken questions about shapes, answered by the shipped language model in two ways, blind and deaf."""
     model, _ = finetune.load(finetune.SHIPPED)
     reader = vlm.PictureReader()
     recognises = load("CTC, trained with noise", seed)
@@ -334,9 +334,9 @@ def spoken_questions(seed: int) -> None:
         snapped = [" ".join(nearest(word, known) for word in text.split()) for text in said]
         judge("recognised, nearest words, then asked", world, seed, wanted,
               model.answer(features, [f"{text or 'what'}?" for text in snapped]))  # fmt: skip
-        aloud = spoken.spoken_embeddings(model, bridge, word_vectors(recognises, waves))
-        judge("speech tokens", world, seed, wanted, spoken.answer_spoken(model, features, aloud))
-        judge("speech tokens, blind", world, seed, wanted, spoken.answer_spoken(model, nothing, aloud))
+        tokens = spoken.spoken_embeddings(model, bridge, word_vectors(recognises, waves))
+        judge("speech tokens", world, seed, wanted, spoken.answer_spoken(model, features, tokens))
+        judge("speech tokens, blind", world, seed, wanted, spoken.answer_spoken(model, nothing, tokens))
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

@@ -44,8 +44,22 @@ def draw(_button):
 button.on_click(draw)
 ipywidgets.VBox([*controls, waiting, button, shown])"""
 
+SLOW = """\
+import time
+
+
+def show(change):
+    time.sleep(5)
+    shown.value = f'<b>{change.new}</b>'
+
+
+text = ipywidgets.Text('a dog', description='question', continuous_update=False)
+text.observe(show, 'value')
+ipywidgets.VBox([text, shown])"""
+
 PLANTED = {  # name: (cells, pattern of the problem; None if there is none)
     "good": ([WIDGETS, SHOW, GOOD], None),
+    "slow": ([WIDGETS, SLOW], None),
     "wanted": (["# tagged\n1 / 0", "1 + 1"], None),
     "cell": (["1 + 1", "raise ValueError('planted')"], r"cell 1 raised ValueError: planted"),
     "warning": (["import warnings\nwarnings.warn('planted')"], r"cell 0 wrote to stderr: .*planted"),

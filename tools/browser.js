@@ -10,7 +10,14 @@ window.course = (() => {
   // --- the kernel ---
 
   const idle = () => kernel()?.connectionStatus === 'connected' && kernel().status === 'idle';
-  const roundTrip = async () => { await kernel().requestKernelInfo(); };
+  const unanswered = new Set();  // messages of widgets that the kernel has not handled yet
+
+  async function roundTrip() {  // a kernel may handle widgets beside its main thread, so its other answers come first
+    await kernel().requestKernelInfo();
+    const end = Date.now() + 60_000;
+    while (unanswered.size && Date.now() < end) await new Promise(done => setTimeout(done, 50));
+  }
+
   const shutDown = async () => { await notebook().sessionContext.shutdown(); };
 
   function listen() {  // errors of widget callbacks belong to no cell: JupyterLab shows them only in its log
@@ -18,6 +25,10 @@ window.course = (() => {
       if (['dead', 'restarting', 'autorestarting'].includes(status)) state.died = true;
     });
     kernel().anyMessage.connect((_, {msg, direction}) => {
+      if (direction === 'send' && msg.header.msg_type === 'comm_msg') unanswered.add(msg.header.msg_id);
+      if (msg.header.msg_type === 'status' && msg.content.execution_state === 'idle') {
+        unanswered.delete(msg.parent_header.msg_id);
+      }
       if (direction !== 'recv' || msg.parent_header.msg_type === 'execute_request') return;
       if (msg.header.msg_type === 'error') state.errors.push(`${msg.content.ename}: ${msg.content.evalue}`);
       if (msg.header.msg_type === 'stream' && msg.content.name === 'stderr') state.errors.push(msg.content.text);

@@ -24,7 +24,7 @@ from course_utils.vlm.conversations import answer_in
 
 TRANSLATOR = CHECKPOINTS / "spoken_translator.safetensors"
 START, END = 1, 2  # word numbers of a translation; 0 is the blank, or padding
-ASKED = ("exist", "colour", "shape", "number")  # types of question about shapes that are asked aloud
+ASKED = ("exist", "colour", "shape", "number")  # types of question about shapes that are spoken
 
 
 def questions(data: shapes.ShapesData) -> list[tuple[int, shapes.Question]]:
